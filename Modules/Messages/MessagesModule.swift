@@ -1,0 +1,74 @@
+public import ModuleKit
+
+/// RFC 6121 §8: which session of an account a message goes to.
+public struct MessagesModule: Module {
+    public static let info = ModuleInfo("messages", [.rfc(6121)])
+
+    public init(_ options: NoOptions, in host: HostContext) {}
+
+    public func install(on host: inout HostBuilder) {
+        host.arriving.add(.deliver, on: .message) { event in deliver(&event) }
+    }
+
+    private func deliver(_ event: inout Arriving) -> Verdict {
+        let stanza = event.envelope.stanza
+        guard let to = stanza.to else { return .next }
+        if !to.resource.isEmpty, let session = event.account.session(to.resource) {
+            // RFC 6121 §8.5.3.1, whatever its priority: the sender knows whom it means.
+            session.send(event.envelope)
+            return .handled
+        }
+        return to.resource.isEmpty ? deliverToBare(event, stanza) : deliverToMissing(event, stanza)
+    }
+
+    /// RFC 6121 §8.5.3.2: no such resource.
+    private func deliverToMissing(_ event: Arriving, _ stanza: Stanza) -> Verdict {
+        switch stanza.type {
+        case .chat, .normal: deliverToBare(event, stanza)
+        case .groupchat: .reject(.serviceUnavailable)
+        default: .handled
+        }
+    }
+
+    /// RFC 6121 §8.5.2.
+    private func deliverToBare(_ event: Arriving, _ stanza: Stanza) -> Verdict {
+        switch stanza.type {
+        case .groupchat: return .reject(.serviceUnavailable)
+        case .error: return .handled
+        case .headline:
+            let sessions = interested(event.account)
+            if !sessions.isEmpty { event.account.deliver(event.envelope, to: sessions) }
+            return .handled
+        default: break
+        }
+        // What waits already goes first.
+        if event.account.isSpooling { return undelivered(event) }
+        let sessions = best(of: event.account)
+        guard !sessions.isEmpty else { return undelivered(event) }
+        event.account.deliver(event.envelope, to: sessions)
+        return .handled
+    }
+
+    private func undelivered(_ event: Arriving) -> Verdict {
+        event.account.undeliverable(event.envelope)
+        return .handled
+    }
+
+    private func interested(_ account: any Account) -> [any Session] {
+        var found: [any Session] = []
+        account.forEachSession { if $0.isInterested { found.append($0) } }
+        return found
+    }
+
+    /// The most available: every session of the highest priority that is not negative (RFC 6121 §8.5.2.1.1).
+    private func best(of account: any Account) -> [any Session] {
+        var found: [any Session] = []
+        account.forEachSession { session in
+            guard session.isInterested else { return }
+            if let first = found.first, session.priority < first.priority { return }
+            if let first = found.first, session.priority > first.priority { found.removeAll() }
+            found.append(session)
+        }
+        return found
+    }
+}

@@ -1,0 +1,113 @@
+internal import ModuleKit
+
+/// Presence to and from contacts (RFC 6121 §4).
+struct PresenceBroadcast {
+    let contacts: any ContactService
+
+    // MARK: Our clients
+
+    /// Presence without an address: to all who may see it (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
+    func announce(_ stanza: Stanza, from session: any Session) {
+        guard stanza.type == .available else {
+            guard session.isAvailable else { return }
+            return leave(session, saying: stanza)
+        }
+        guard let priority = Self.priority(of: stanza) else {
+            return session.kernel.bounce(Envelope(stanza.with(to: JID(session.account.address))), .badRequest)
+        }
+        let isInitial = !session.isAvailable
+        session.presence = stanza
+        session.priority = priority
+        if isInitial { arrive(session) }
+        send(stanza, from: session)
+    }
+
+    /// The first presence of a session: it learns who else is there (RFC 6121 §4.2.2).
+    private func arrive(_ session: any Session) {
+        let account = session.account
+        contacts.forEachSubscription(of: account) { contact in
+            var probe = Element("presence", .client)
+            probe[attribute: "type"] = "probe"
+            // From the full address, so that the answer need not go to every session.
+            account.kernel.route(Envelope(Stanza(probe).with(from: session.address, to: JID(contact))))
+        }
+        account.forEachSession { other in
+            if other !== session, let presence = other.presence {
+                session.send(Envelope(presence.with(from: other.address, to: session.address)))
+            }
+        }
+        contacts.forEachPendingRequest(of: account) { contact, _ in
+            var request = Element("presence", .client)
+            request[attribute: "type"] = "subscribe"
+            session.send(Envelope(Stanza(request).with(from: JID(contact), to: JID(account.address))))
+        }
+    }
+
+    private func send(_ stanza: Stanza, from session: any Session) {
+        let account = session.account
+        contacts.forEachSubscriber(of: account) { contact in
+            account.kernel.route(Envelope(stanza.with(from: session.address, to: JID(contact))))
+        }
+        // RFC 6121 §4.2.2: the account's own sessions, this one included.
+        account.forEachSession { other in
+            if other.isAvailable || other === session {
+                other.send(Envelope(stanza.with(from: session.address, to: other.address)))
+            }
+        }
+    }
+
+    /// However a session ends, those who saw it see it go (RFC 6121 §4.5.2, §4.6.3).
+    func leave(_ session: any Session, saying stanza: Stanza? = nil) {
+        var gone = Element("presence", .client)
+        gone[attribute: "type"] = "unavailable"
+        let stanza = (stanza ?? Stanza(gone)).with(from: session.address, to: nil)
+        let wasAvailable = session.isAvailable
+        if wasAvailable { send(stanza, from: session) }
+        session.presence = nil
+        session.priority = 0
+        guard let directed = session.state[DirectedPresence.self] else { return }
+        session.state[DirectedPresence.self] = nil
+        for address in directed.addresses {
+            if wasAvailable, contacts.isSubscriber(address.bare, to: session.account) { continue }
+            session.kernel.route(Envelope(stanza.with(from: session.address, to: address)))
+        }
+    }
+
+    /// RFC 6121 §4.7.2.3: -128 to 127; nil: something else.
+    static func priority(of stanza: Stanza) -> Int8? {
+        guard let priority = stanza.root.first("priority", .client) else { return 0 }
+        let text = priority.text.filter { !$0.isWhitespace }
+        return text.isEmpty ? 0 : Int8(text)
+    }
+
+    // MARK: From contacts
+
+    /// RFC 6121 §4.3.2.
+    func answerProbe(_ probe: Stanza, for account: any Account) {
+        guard let from = probe.from else { return }
+        guard from.bare == account.address || contacts.isSubscriber(from.bare, to: account) else {
+            // Who may not know learns that he is not subscribed, and nothing else.
+            var answer = Element("presence", .client)
+            answer[attribute: "type"] = "unsubscribed"
+            return account.kernel.route(Envelope(Stanza(answer).with(from: JID(account.address), to: JID(from.bare))))
+        }
+        account.forEachSession { session in
+            guard let presence = session.presence else { return }
+            account.kernel.route(Envelope(presence.with(from: session.address, to: from)))
+        }
+    }
+
+    /// Presence for the account: to one session if it is named, else to all available ones (RFC 6121 §8.5.2.1.2,
+    /// §8.5.3).
+    func deliver(_ envelope: Envelope, to account: any Account) {
+        let stanza = envelope.stanza
+        guard let to = stanza.to else { return }
+        if !to.resource.isEmpty {
+            account.session(to.resource)?.send(Envelope(stanza))
+            return
+        }
+        account.forEachSession { session in
+            if session.isAvailable { session.send(Envelope(stanza)) }
+        }
+    }
+}

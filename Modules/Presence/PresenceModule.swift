@@ -1,0 +1,61 @@
+public import ModuleKit
+
+/// RFC 6121 §3 and §4: who is there, and who may know. Contacts see each other come and go; strangers see nothing.
+public struct PresenceModule: Module {
+    public static let info = ModuleInfo(
+        "presence", [.rfc(6121, missing: "subscription pre-approval")], needs: [(any ContactService).self])
+
+    public init(_ options: NoOptions, in host: HostContext) {}
+
+    public func install(on host: inout HostBuilder) {
+        guard let contacts = host.find((any ContactService).self) else { return }
+        let broadcast = PresenceBroadcast(contacts: contacts)
+        let subscriptions = Subscriptions(contacts: contacts)
+        host.received.add(.deliver, on: .presence) { event in
+            let stanza = event.envelope.stanza
+            switch stanza.type {
+            case .available, .unavailable:
+                guard let to = stanza.to else {
+                    broadcast.announce(stanza, from: event.session)
+                    return .handled
+                }
+                directed(stanza, to, from: event.session)
+                return .next
+            case .subscribe, .subscribed, .unsubscribe, .unsubscribed:
+                return subscriptions.send(event.envelope, from: event.session)
+            case .probe:
+                // RFC 6121 §4.3: probes are the server's business.
+                return .handled
+            default: return stanza.to == nil ? .handled : .next
+            }
+        }
+        host.arriving.add(.deliver, on: .presence) { event in
+            switch event.envelope.stanza.type {
+            case .probe: broadcast.answerProbe(event.envelope.stanza, for: event.account)
+            case .subscribe, .subscribed, .unsubscribe, .unsubscribed:
+                subscriptions.receive(event.envelope, for: event.account)
+            default: broadcast.deliver(event.envelope, to: event.account)
+            }
+            return .handled
+        }
+        host.closed.add { session in
+            broadcast.leave(session)
+        }
+    }
+
+    /// RFC 6121 §4.6: who was sent presence directly hears of the end as well.
+    private func directed(_ stanza: Stanza, _ to: JID, from session: any Session) {
+        let directed = session.state.obtain(DirectedPresence.self) { DirectedPresence() }
+        if stanza.type == .unavailable {
+            directed.addresses.remove(to)
+        } else if directed.addresses.count < DirectedPresence.limit {
+            directed.addresses.insert(to)
+        }
+    }
+}
+
+/// Whom a session has sent presence directly (RFC 6121 §4.6.1).
+final class DirectedPresence {
+    static let limit = 1000
+    var addresses: Set<JID> = []
+}

@@ -1,0 +1,89 @@
+// swift-tools-version: 6.2
+import Foundation
+import PackageDescription
+
+let isStrict = ProcessInfo.processInfo.environment["MARTLET_STRICT"] == "1"
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+    .enableUpcomingFeature("InternalImportsByDefault"),
+] + (isStrict ? [.treatAllWarnings(as: .error)] : [])
+
+func nio(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-nio") }
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+
+func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, swiftSettings: settings)
+}
+
+/// One folder of Modules/, one target, one module: it sees ModuleKit and nothing else of ours.
+let moduleNames = ["Disco", "Messages", "Offline", "Ping", "Presence", "Roster"]
+let modules = moduleNames.map {
+    Target.target(name: $0, dependencies: ["ModuleKit"], path: "Modules/\($0)", swiftSettings: settings)
+}
+
+func test(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
+    .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+let package = Package(
+    name: "martlet",
+    products: [
+        .executable(name: "martlet", targets: ["martlet"]),
+        .executable(name: "martlet-load", targets: ["martlet-load"]),
+        .executable(name: "martlet-relay", targets: ["martlet-relay"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
+        .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
+        .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
+        .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
+    ],
+    targets: [
+        .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
+        .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
+        .systemLibrary(name: "CIDN2", pkgConfig: "libidn2", providers: [.apt(["libidn2-dev", "libunistring-dev"])]),
+        .target(name: "CLoadShims"),
+        .target(name: "CSQLiteVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
+
+        target("XML", ["CExpat"]),
+        target("XMPPCore", ["XML", "CIDN2"]),
+        target("XMPPStream", ["XMPPCore", "XML", "COpenSSL", "CIDN2"]),
+        target("ModuleKit", ["XMPPCore", "XML", logging]),
+        target("XMPPServer", ["ModuleKit", "XMPPStream", "XMPPCore", "XML", logging]),
+        target(
+            "XMPPTransport",
+            ["XMPPServer", "XMPPCore", "XML", "ModuleKit", "COpenSSL", nio("NIOCore"), nio("NIOPosix"),
+                nio("NIOConcurrencyHelpers")]),
+        target("StorageSQL", ["ModuleKit", "CSQLiteVFS", .product(name: "GRDB", package: "GRDB.swift")]),
+        target("StorageMemory", ["ModuleKit"]),
+        target("ModuleTesting", ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport"]),
+
+        .executableTarget(
+            name: "martlet",
+            dependencies: [
+                "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", logging,
+                nio("NIOCore"), nio("NIOPosix"), .product(name: "Yams", package: "Yams"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
+                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
+            ] + moduleNames.map { .target(name: $0) }, swiftSettings: settings),
+        .executableTarget(
+            name: "martlet-load",
+            dependencies: [
+                "CLoadShims", "COpenSSL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+        .executableTarget(
+            name: "martlet-relay", dependencies: [
+                nio("NIOCore"), nio("NIOPosix"), nio("NIOConcurrencyHelpers"),
+                .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ], swiftSettings: settings),
+
+        test("XMLTests", ["XML"]),
+        test("XMPPCoreTests", ["XMPPCore", "XML"]),
+        test("FramingTests", ["XMPPTransport", "XMPPCore", "XML"]),
+        test("XMPPStreamTests", ["XMPPStream", "XMPPCore", "XML"]),
+    ] + modules,
+    swiftLanguageModes: [.v6]
+)

@@ -1,0 +1,140 @@
+public import XMPPCore
+
+/// A client's session after binding. Lives on its account's home loop; code that leaves the loop takes `ref` along.
+public protocol Session: AnyObject {
+    var ref: SessionRef { get }
+    var address: JID { get }
+    var account: any Account { get }
+    var kernel: any Kernel { get }
+
+    /// The last presence the client broadcast; nil before the first and after unavailable (RFC 6121 §4.2).
+    var presence: Stanza? { get set }
+    /// Of `presence`; 0 without one.
+    var priority: Int8 { get set }
+    var state: StateContainer { get set }
+    /// False while the connection is lost and the client may still resume (XEP-0198 §5).
+    var isConnected: Bool { get }
+
+    /// Sends a stanza to this client, through the `sending` point. The session holds the receipt until the client has
+    /// the stanza; if it ends before, the kernel sees to what is left (DESIGN: what is left in a dead session's queue).
+    func send(_ envelope: Envelope)
+
+    /// Tells the client something that it has to confirm and whose answer nobody waits for (roster pushes).
+    func push(_ payload: Element)
+
+    /// Asks the client and calls back once: with its answer, or with nil when none came in time or the session ended.
+    func request(_ payload: Element, within limit: Duration, then answer: @escaping (Stanza?) -> Void)
+
+    /// Ends the stream with an error. A session closed so cannot be resumed.
+    func close(_ error: StreamError)
+}
+
+extension Session {
+    public var isAvailable: Bool { presence != nil }
+    /// Takes messages addressed to the bare address (RFC 6121 §8.5.2.1.1).
+    public var isInterested: Bool { presence != nil && priority >= 0 }
+}
+
+/// An account with all that its modules need to know of it. Points run only with a complete one.
+public protocol Account: AnyObject {
+    var address: BareJID { get }
+    /// Nil: there is no such account.
+    var owner: OwnerID? { get }
+    var kernel: any Kernel { get }
+    var state: StateContainer { get set }
+
+    var sessionCount: Int { get }
+    func forEachSession(_ body: (any Session) -> Void)
+    func session(_ resource: String) -> (any Session)?
+
+    /// True when messages for the bare address have to queue behind those that wait already.
+    var isSpooling: Bool { get }
+    /// Keeps a message for later. The receipt is held until the row is on disk. When the spool is full or the commit
+    /// fails, the sender gets the error. Must be a message.
+    func spool(_ envelope: Envelope)
+    /// Sends the messages that wait to this session, oldest first, at the pace it takes them, each deleted when the
+    /// session has it. Does nothing when another session is being served.
+    func drain(to session: any Session)
+
+    /// A message that no session can take: to the modules that keep it, else back to its sender.
+    func undeliverable(_ envelope: Envelope)
+
+    /// Delivers one message to several sessions of this account: it counts as delivered when one of them has it.
+    func deliver(_ envelope: Envelope, to sessions: [any Session])
+}
+
+extension Account {
+    public var exists: Bool { owner != nil }
+}
+
+/// One loop of the server as the code that runs there sees it.
+public protocol Kernel: AnyObject {
+    var loopIndex: Int { get }
+    var wallClock: Timestamp { get }
+    var storage: any StorageBackend { get }
+
+    /// Sends a stanza on its way. `from` and `to` must be set.
+    func route(_ envelope: Envelope)
+    /// Answers with an error where that is allowed: never to an error, a result or a presence of type unavailable…
+    /// (RFC 6120 §8.3.1), and lets the receipt go.
+    func bounce(_ envelope: Envelope, _ error: StanzaError)
+    /// What is advertised at this target of this host (XEP-0030).
+    func disco(_ target: Target, of domain: String) -> DiscoInfo?
+    /// Runs `body` with the resident account of this address, if it lives on this loop.
+    func withResident(_ address: BareJID, _ body: (any Account) -> Void)
+    /// A handle for code that runs elsewhere and comes back.
+    var home: KernelHandle { get }
+}
+
+/// Comes back to a loop from any thread.
+public struct KernelHandle: Sendable {
+    private let run: @Sendable (@escaping @Sendable (any Kernel) -> Void) -> Void
+
+    public init(_ run: @escaping @Sendable (@escaping @Sendable (any Kernel) -> Void) -> Void) {
+        self.run = run
+    }
+
+    /// Runs `work` on the loop, soon; in the order of the calls.
+    public func perform(_ work: @escaping @Sendable (any Kernel) -> Void) {
+        run(work)
+    }
+}
+
+/// Whom a stanza without a resource addresses.
+public enum Target: Hashable, Sendable {
+    /// The virtual host itself.
+    case host
+    /// The bare address of an account, answered by the server on its behalf.
+    case account
+}
+
+/// What an entity says of itself (XEP-0030 §3), collected from what modules registered.
+public struct DiscoInfo: Hashable, Sendable {
+    public struct Identity: Hashable, Sendable {
+        public var category: String
+        public var type: String
+        public var name: String?
+
+        public init(category: String, type: String, name: String? = nil) {
+            self.category = category
+            self.type = type
+            self.name = name
+        }
+    }
+
+    public struct Item: Hashable, Sendable {
+        public var address: String
+        public var name: String?
+
+        public init(address: String, name: String? = nil) {
+            self.address = address
+            self.name = name
+        }
+    }
+
+    public var identities: [Identity] = []
+    public var features: Set<Namespace> = []
+    public var items: [Item] = []
+
+    public init() {}
+}

@@ -1,0 +1,79 @@
+import Synchronization
+public import XMPPCore
+
+/// Which requests go to a handler, and who may ask (RFC 6120 §8.2.3). The kernel answers `bad-request`, `forbidden`
+/// and `service-unavailable`, so a handler has only its own subject.
+public struct IQRoute {
+    public enum RequestType: Hashable, Sendable { case get, set }
+
+    public enum Asker: Hashable, Sendable {
+        /// The account's own sessions.
+        case ownAccount
+        /// Those who see the account's presence, and the account itself.
+        case contacts
+        case anyone
+        /// Accounts that the config names as administrators.
+        case admin
+    }
+
+    public enum Order: Hashable, Sendable {
+        /// The session's next stanza waits for the answer.
+        case inOrder
+        /// Later stanzas may overtake.
+        case independent
+    }
+
+    public enum Handler {
+        case now((IQRequest) throws(StanzaError) -> Element?)
+        case later(Order, (IQRequest, IQResponder) throws(StanzaError) -> Void)
+    }
+
+    public let module: String
+    public let type: RequestType
+    public let namespace: Namespace
+    public let name: StaticString
+    public let targets: [Target]
+    public let asker: Asker
+    public let handler: Handler
+}
+
+/// One IQ get or set for the host or an account, with exactly one payload.
+public struct IQRequest {
+    public let stanza: Stanza
+    public let payload: ElementView
+    public let kernel: any Kernel
+    /// Whose bare address was asked; nil when the host was.
+    public let account: (any Account)?
+    /// The session that asks, when it lives on this loop and is one of this server's.
+    public let session: (any Session)?
+
+    public init(
+        stanza: Stanza, payload: ElementView, kernel: any Kernel, account: (any Account)?, session: (any Session)?
+    ) {
+        self.stanza = stanza
+        self.payload = payload
+        self.kernel = kernel
+        self.account = account
+        self.session = session
+    }
+}
+
+/// Answers one request, from any thread, once; the second answer is ignored. Dropped without an answer it answers
+/// `internal-server-error`: no request stays unanswered.
+public final class IQResponder: Sendable {
+    private let answered = Atomic<Bool>(false)
+    private let deliver: @Sendable (Result<Element?, StanzaError>) -> Void
+
+    public init(_ deliver: @escaping @Sendable (Result<Element?, StanzaError>) -> Void) {
+        self.deliver = deliver
+    }
+
+    public func answer(_ result: Result<Element?, StanzaError>) {
+        guard !answered.exchange(true, ordering: .acquiringAndReleasing) else { return }
+        deliver(result)
+    }
+
+    deinit {
+        if !answered.load(ordering: .acquiring) { deliver(.failure(.internalServerError)) }
+    }
+}

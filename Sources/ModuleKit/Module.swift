@@ -1,0 +1,258 @@
+public import Logging
+public import XMPPCore
+
+/// A specification a module implements; feeds the table of `docs/XEPS.md`.
+public struct Specification: Hashable, Sendable {
+    public var name: String
+    public var version: String
+    /// What is left out, in words; empty: complete.
+    public var missing: String
+
+    public static func xep(_ number: Int, version: String, missing: String = "") -> Specification {
+        let digits = String(number)
+        let padded = String(repeating: "0", count: max(0, 4 - digits.count)) + digits
+        return Specification(name: "XEP-\(padded)", version: version, missing: missing)
+    }
+
+    public static func rfc(_ number: Int, missing: String = "") -> Specification {
+        Specification(name: "RFC \(number)", version: "", missing: missing)
+    }
+}
+
+/// What a module says of itself before anything of it runs.
+public struct ModuleInfo: Sendable {
+    /// The key of its section under `modules`.
+    public let name: String
+    public let specifications: [Specification]
+    /// Service protocols that another enabled module must provide: `[(any RosterService).self]`.
+    public let needs: [any Any.Type]
+    public let provides: [any Any.Type]
+
+    public init(
+        _ name: String, _ specifications: [Specification] = [], needs: [any Any.Type] = [],
+        provides: [any Any.Type] = []
+    ) {
+        self.name = name
+        self.specifications = specifications
+        self.needs = needs
+        self.provides = provides
+    }
+}
+
+/// A part of the server that the config enables by name.
+///
+/// Life: `info` → `Options.init(from:)` → `init(_:in:)` → `install(on:)` once per event loop → … → `stop()`. An instance
+/// is options and wiring only; what it knows of sessions and accounts is kept with those (`StateContainer`), so a reload
+/// has nothing to hand over.
+public protocol Module: Sendable {
+    associatedtype Options: ModuleOptions
+
+    static var info: ModuleInfo { get }
+    /// Opens what it needs; no registration, no effect elsewhere. One instance serves all hosts whose section is equal.
+    init(_ options: Options, in host: HostContext) async throws
+    /// Declares everything the module does. Cheap and repeatable: called once per event loop.
+    func install(on host: inout HostBuilder)
+    /// Only for what `init` opened beyond stores.
+    func stop() async
+}
+
+extension Module {
+    public func stop() async {}
+}
+
+/// No options at all: an empty section.
+public struct NoOptions: ModuleOptions {
+    public init(from section: inout ConfigSection) {}
+}
+
+/// What a module has at hand while it is made.
+public struct HostContext: Sendable {
+    public let storage: any StorageBackend
+    public let log: Logger
+
+    public init(storage: any StorageBackend, log: Logger) {
+        self.storage = storage
+        self.log = log
+    }
+}
+
+/// A value handed from a storage thread to the loop that will own it; touched by one side at a time.
+public struct Moved<Value>: @unchecked Sendable {
+    // Confined: written by the one that makes it, read once by the one that gets it.
+    public let value: Value
+
+    public init(_ value: sending Value) {
+        self.value = value
+    }
+}
+
+/// A value of one loop, carried through the threads of a store and back: touched on that loop only.
+public struct Confined<Value>: @unchecked Sendable {
+    // Confined: whoever carries it does not look inside.
+    public let value: Value
+
+    public init(_ value: Value) {
+        self.value = value
+    }
+}
+
+/// Reads what a module keeps of an account, before the account's first stanza: on a storage thread, in one snapshot
+/// with all other loaders.
+public struct AccountLoader: Sendable {
+    public let load: @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<(inout StateContainer) -> Void>
+}
+
+/// Where a module declares what it does on one host (or several of equal config), on one event loop.
+public struct HostBuilder {
+    /// The loop this table is for.
+    public let kernel: any Kernel
+
+    public var received = HotPoint<Received>()
+    public var arriving = HotPoint<Arriving>()
+    public var sending = HotPoint<Sending>()
+    public var undeliverable = HotPoint<Undeliverable>()
+
+    /// A session got its resource, before its first stanza.
+    public var bound = SessionPoint()
+    /// A session became able to take messages for the bare address: after the presence itself was handled.
+    public var available = SessionPoint()
+    /// A session has ended for good; it still has its presence.
+    public var closed = SessionPoint()
+
+    public private(set) var disco: [Target: DiscoInfo] = [:]
+    public private(set) var iqRoutes: [IQRoute] = []
+    public private(set) var loaders: [AccountLoader] = []
+    public private(set) var domains: [DomainBuilder] = []
+    public private(set) var commands: [Command] = []
+    public private(set) var counters: [Counter] = []
+    public private(set) var streamFeatures: [Element] = []
+    public private(set) var spoolPolicy: SpoolPolicy?
+    private var services: [ObjectIdentifier: Any] = [:]
+    private var module = ""
+
+    public init(kernel: any Kernel) {
+        self.kernel = kernel
+    }
+
+    /// The loader names the module whose `install` comes next.
+    public mutating func begin(_ module: String) {
+        self.module = module
+        received.module = module
+        arriving.module = module
+        sending.module = module
+        undeliverable.module = module
+        bound.module = module
+        available.module = module
+        closed.module = module
+    }
+
+    /// Advertises a feature at these targets (XEP-0030 §3). What runs is advertised: call it where the feature is
+    /// installed.
+    public mutating func feature(_ namespace: Namespace, at targets: [Target] = [.host]) {
+        for target in targets { disco[target, default: DiscoInfo()].features.insert(namespace) }
+    }
+
+    public mutating func identity(_ identity: DiscoInfo.Identity, at target: Target = .host) {
+        disco[target, default: DiscoInfo()].identities.append(identity)
+    }
+
+    /// Offers a feature on streams after authentication (RFC 6120 §4.3.2).
+    public mutating func streamFeature(_ element: Element) {
+        streamFeatures.append(element)
+    }
+
+    public mutating func iq(
+        _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, at targets: [Target],
+        from asker: IQRoute.Asker, _ handler: @escaping (IQRequest) throws(StanzaError) -> Element?
+    ) {
+        add(type, namespace, name, targets, asker, .now(handler))
+    }
+
+    /// Answers later, by the responder. In order: the session's next stanza waits for the answer (RFC 6120 §10.1).
+    public mutating func iq(
+        _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, at targets: [Target],
+        from asker: IQRoute.Asker, answering order: IQRoute.Order,
+        _ handler: @escaping (IQRequest, IQResponder) throws(StanzaError) -> Void
+    ) {
+        add(type, namespace, name, targets, asker, .later(order, handler))
+    }
+
+    private mutating func add(
+        _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, _ targets: [Target],
+        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler
+    ) {
+        iqRoutes.append(
+            IQRoute(
+                module: module, type: type, namespace: namespace, name: name, targets: targets, asker: asker,
+                handler: handler))
+    }
+
+    /// Loads this module's state of an account with it.
+    public mutating func loadAccount<State: AnyObject>(
+        _ type: State.Type,
+        _ load: @escaping @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<State>
+    ) {
+        loaders.append(
+            AccountLoader { snapshot, owner throws(StorageError) in
+                let state = try load(snapshot, owner)
+                return Moved { container in container[type] = state.value }
+            })
+    }
+
+    /// Owns `prefix.HOST` for each host: a service with a domain of its own.
+    public mutating func domain(_ prefix: String, _ build: (inout DomainBuilder) -> Void) {
+        var domain = DomainBuilder(module: module, prefix: prefix)
+        build(&domain)
+        domains.append(domain)
+    }
+
+    public mutating func command(_ command: Command) {
+        commands.append(command)
+    }
+
+    /// A number that only grows, summed over the loops by `martlet status` and later exporters.
+    public mutating func counter(_ name: String, _ meaning: String) -> Counter {
+        let counter = Counter(module: module, name: name, meaning: meaning)
+        counters.append(counter)
+        return counter
+    }
+
+    /// How messages are kept for accounts of this host. One module says it; without one nothing is kept.
+    public mutating func spool(_ policy: SpoolPolicy) {
+        spoolPolicy = policy
+    }
+
+    public mutating func provide<Service>(_ type: Service.Type, _ service: Service) {
+        services[ObjectIdentifier(type)] = service
+    }
+
+    /// A service that a module before this one provides; never nil for one named in `info.needs`.
+    public func find<Service>(_ type: Service.Type) -> Service? {
+        services[ObjectIdentifier(type)] as? Service
+    }
+}
+
+/// How long and how much is kept per account (XEP-0160 §3).
+public struct SpoolPolicy: Hashable, Sendable {
+    public var limit: Int
+    public var expiry: Duration
+
+    public init(limit: Int, expiry: Duration) {
+        self.limit = limit
+        self.expiry = expiry
+    }
+}
+
+/// A declared number of one loop; only touched there.
+public final class Counter {
+    public let module: String
+    public let name: String
+    public let meaning: String
+    public var value = 0
+
+    init(module: String, name: String, meaning: String) {
+        self.module = module
+        self.name = name
+        self.meaning = meaning
+    }
+}

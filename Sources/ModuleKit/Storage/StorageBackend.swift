@@ -1,0 +1,258 @@
+public import XMPPCore
+
+/// The number of whoever owns rows: an account or a keyed entity. Given once and never used again, so that rows of a
+/// removed account can never show up under a new one of the same name.
+public struct OwnerID: Hashable, Sendable, Comparable, CustomStringConvertible {
+    public let rawValue: Int64
+
+    public init(_ rawValue: Int64) {
+        self.rawValue = rawValue
+    }
+
+    public static func < (left: OwnerID, right: OwnerID) -> Bool { left.rawValue < right.rawValue }
+    public var description: String { String(rawValue) }
+}
+
+/// A module's name for one of its stores, unique within its kind (map, spool, archive). At most 64 bytes of lower-case letters, digits, `-`.
+public struct StoreName: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
+    public let rawValue: String
+
+    public init(_ rawValue: String) {
+        self.rawValue = rawValue
+    }
+
+    public init(stringLiteral value: String) {
+        self.init(value)
+    }
+
+    public var description: String { rawValue }
+}
+
+/// One message waiting for its reader. `id` is made by the owner's home loop, ascending per owner, so that a row can be
+/// named before its commit is known.
+public struct SpoolRow: Hashable, Sendable {
+    public var id: Int64
+    /// When the server took the message; becomes the delay stamp (XEP-0203).
+    public var stamp: Timestamp
+    /// The serialised stanza, UTF-8.
+    public var stanza: [UInt8]
+
+    public init(id: Int64, stamp: Timestamp, stanza: [UInt8]) {
+        self.id = id
+        self.stamp = stamp
+        self.stanza = stanza
+    }
+}
+
+/// One archived stanza. `id` is made in the process, ascending per owner (`docs/decisions`, DESIGN: ids).
+public struct ArchiveRow: Hashable, Sendable {
+    public var id: Int64
+    public var stamp: Timestamp
+    /// The other side of the conversation: bare address, canonical.
+    public var with: String
+    public var stanza: [UInt8]
+
+    public init(id: Int64, stamp: Timestamp, with: String, stanza: [UInt8]) {
+        self.id = id
+        self.stamp = stamp
+        self.with = with
+        self.stanza = stanza
+    }
+}
+
+/// Which rows of an archive a page wants (XEP-0313 §4, XEP-0059). What is asked for must hold together: an id between
+/// `after` and `before`, a stamp between `start` and `end`.
+public struct ArchiveQuery: Hashable, Sendable {
+    public enum Direction: Hashable, Sendable { case forward, backward }
+
+    /// The other side, byte for byte.
+    public var with: String?
+    /// Rows with this stamp or a later one.
+    public var start: Timestamp?
+    /// Rows with this stamp or an earlier one.
+    public var end: Timestamp?
+    /// Rows with an id above this one.
+    public var after: Int64?
+    /// Rows with an id below this one.
+    public var before: Int64?
+    /// Which of the rows, if there are more than `limit`: the first ones, or the last ones. A page is ascending by id
+    /// either way.
+    public var direction: Direction
+    /// 1...1000; the backend clamps.
+    public var limit: Int
+
+    public init(
+        with: String? = nil, start: Timestamp? = nil, end: Timestamp? = nil, after: Int64? = nil, before: Int64? = nil,
+        direction: Direction = .forward, limit: Int = 50
+    ) {
+        self.with = with
+        self.start = start
+        self.end = end
+        self.after = after
+        self.before = before
+        self.direction = direction
+        self.limit = limit
+    }
+
+    /// The limit within its bounds.
+    public var clampedLimit: Int { min(max(limit, 1), 1_000) }
+}
+
+/// An account as the directory of accounts knows it.
+public struct AccountRecord: Hashable, Sendable {
+    public var owner: OwnerID
+    public var host: String
+    public var local: String
+    public var created: Timestamp
+    /// One per mechanism family and device; opaque here (`Credential` in the kernel encodes it).
+    public var credentials: [[UInt8]]
+
+    public init(owner: OwnerID, host: String, local: String, created: Timestamp, credentials: [[UInt8]]) {
+        self.owner = owner
+        self.host = host
+        self.local = local
+        self.created = created
+        self.credentials = credentials
+    }
+}
+
+/// One change. A batch of them is applied whole or not at all, in the order given. Yields `.done` unless said
+/// otherwise.
+///
+/// Names, keys and addresses are what their bytes are: two spellings of one letter are two keys. A change for an owner
+/// whose account was removed before it, in this run or an earlier one, comes too late and does nothing (`.done`,
+/// `.removed(0)`).
+public enum Mutation: Sendable {
+    /// Sets the value of a key, whether it had one or not.
+    case put(StoreName, OwnerID, key: String, value: [UInt8])
+    /// Yields `.removed` with 0 or 1.
+    case delete(StoreName, OwnerID, key: String)
+    /// Drops an owner's whole map; yields `.removed`.
+    case deleteAll(StoreName, OwnerID)
+    /// Appends unless the owner already holds `limit` rows in this spool: counting and inserting are one operation.
+    /// A full spool yields `.full` for this mutation and does not spoil the rest of the batch.
+    ///
+    /// A row that is there already, the same in every part, stays and yields `.done`, so that a batch can be repeated
+    /// when nobody knows whether its commit happened. Another row under a used id fails the batch.
+    case spool(StoreName, OwnerID, SpoolRow, limit: Int)
+    /// Yields `.removed` with the number of ids that were there.
+    case unspool(StoreName, OwnerID, ids: [Int64])
+    /// Yields `.removed`.
+    case unspoolAll(StoreName, OwnerID)
+    /// One body, one reference per owner. Used ids as in `spool`.
+    case archive(StoreName, [(owner: OwnerID, id: Int64, with: String)], stamp: Timestamp, stanza: [UInt8])
+    /// Drops archive rows older than this, oldest first, at most `limit` of them and at most 10,000, so that no batch
+    /// is long; yields `.removed`, with less than that when no more are left.
+    case expireArchive(StoreName, before: Timestamp, limit: Int)
+    /// Makes an account; yields `.owner`, or `.exists` and changes nothing.
+    case createAccount(host: String, local: String, created: Timestamp, credentials: [[UInt8]])
+    /// Nothing happens if there is no such account.
+    case setCredentials(OwnerID, [[UInt8]])
+    /// Writes the tombstone and frees the name; from then on nobody sees a row of this owner in any store. The rows
+    /// are deleted afterwards, some at a time, also after a crash.
+    case removeAccount(OwnerID)
+}
+
+extension Mutation {
+    /// Calls the body with each owner whose reads must see this change; for those of accounts and whole archives there
+    /// is none to name.
+    public func forEachOwner(_ body: (OwnerID) -> Void) {
+        switch self {
+        case .put(_, let owner, _, _), .delete(_, let owner, _), .deleteAll(_, let owner), .spool(_, let owner, _, _),
+            .unspool(_, let owner, _), .unspoolAll(_, let owner), .setCredentials(let owner, _),
+            .removeAccount(let owner):
+            body(owner)
+        case .archive(_, let references, _, _):
+            for reference in references { body(reference.owner) }
+        case .expireArchive, .createAccount:
+            break
+        }
+    }
+}
+
+public enum MutationOutcome: Hashable, Sendable {
+    case done
+    /// The spool was full; the row is not stored.
+    case full
+    /// There was an account of this name.
+    case exists
+    /// The account's new number.
+    case owner(OwnerID)
+    /// So many rows were dropped.
+    case removed(Int)
+}
+
+public enum StorageError: Error, Hashable, Sendable {
+    /// The commit failed; nothing of the batch is stored. The text is for logs and has no content in it.
+    case failed(String)
+    /// The disk is full.
+    case full
+    /// The backend is closed.
+    case closed
+    /// A read waited too long for the writes before it.
+    case timeout
+    /// What is stored is not ours, newer than us or damaged.
+    case damaged(String)
+}
+
+/// A consistent view of the database: nothing in it changes while it is used. Used on a read thread, inside
+/// `StorageBackend.read` only; afterwards it gives errors. Limits below 0 count as 0.
+public protocol StorageSnapshot {
+    func value(_ store: StoreName, _ owner: OwnerID, key: String) throws(StorageError) -> [UInt8]?
+    /// All entries of a map, ascending by the bytes of the key.
+    func entries(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> [(key: String, value: [UInt8])]
+    /// Rows with an id above `after`, ascending.
+    func spool(_ store: StoreName, _ owner: OwnerID, after: Int64, limit: Int) throws(StorageError) -> [SpoolRow]
+    func spoolCount(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int
+    /// The highest id ever given to this owner in this spool that is still stored; 0 if empty.
+    func spoolLastID(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int64
+    func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow]
+    func account(host: String, local: String) throws(StorageError) -> AccountRecord?
+    /// Accounts of a host ascending by the bytes of the name, after `local`; from the first if it is empty.
+    func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord]
+    func accountCount(host: String) throws(StorageError) -> Int
+}
+
+/// A database as the kernel and the typed stores use it. Everything a module stores goes through these two calls, so
+/// a backend is small and a faulty one is a wrapper.
+///
+/// Contract (`StorageContract`, run against every backend): batches are applied in the order of `submit` per owner; a
+/// batch is atomic and durable (synced) when its completion says success; `read` sees every batch that was submitted
+/// for the owners it names before it was called. Completions of batches are called in the order of `submit`, each
+/// completion exactly once, on threads of the backend and never from within the call.
+public protocol StorageBackend: Sendable {
+    /// Queues a batch for the journal. Never blocks and never fails half-way; the hard bound is the soft mark plus the
+    /// burst of those who checked it. A batch that fails takes no other with it, unless they shared its commit.
+    func submit(
+        _ batch: [Mutation], then completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void)
+
+    /// Reads in one snapshot, which has in it what was submitted before for these owners. A read that waits for that
+    /// longer than the backend's time-out fails with `.timeout`, without having been in anybody's way.
+    func read<Value: Sendable>(
+        _ owners: [OwnerID], _ body: @escaping @Sendable (any StorageSnapshot) throws(StorageError) -> Value,
+        then completion: @escaping @Sendable (Result<Value, StorageError>) -> Void)
+
+    /// True while more is queued than the soft mark: sessions stop taking stanzas (DESIGN: back-pressure).
+    var isPressed: Bool { get }
+
+    /// Commits what is queued, then closes. Later calls fail with `.closed`.
+    func close() async
+}
+
+extension StorageBackend {
+    public func submit(_ batch: [Mutation]) async throws(StorageError) -> [MutationOutcome] {
+        let result: Result<[MutationOutcome], StorageError> = await withCheckedContinuation { continuation in
+            submit(batch) { continuation.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+
+    public func read<Value: Sendable>(
+        _ owners: [OwnerID] = [], _ body: @escaping @Sendable (any StorageSnapshot) throws(StorageError) -> Value
+    ) async throws(StorageError) -> Value {
+        let result: Result<Value, StorageError> = await withCheckedContinuation { continuation in
+            read(owners, body) { continuation.resume(returning: $0) }
+        }
+        return try result.get()
+    }
+}

@@ -1,0 +1,211 @@
+internal import ModuleKit
+
+/// Accounts, their removal, and names of all sorts.
+extension StorageContract {
+    private static func create(_ local: String, _ host: String = "example.org", _ keys: [[UInt8]] = []) -> Mutation {
+        .createAccount(host: host, local: local, created: Timestamp(milliseconds: 42), credentials: keys)
+    }
+
+    /// Something of this owner in every kind of store.
+    private static func everywhere(_ owner: OwnerID, id: Int64 = 1) -> [Mutation] {
+        let stamp = Timestamp(milliseconds: id)
+        return [
+            .put("m", owner, key: "\(id)", value: [1]),
+            .spool("s", owner, SpoolRow(id: id, stamp: stamp, stanza: [1]), limit: 10_000),
+            .archive("x", [(owner: owner, id: id, with: "w")], stamp: stamp, stanza: [1]),
+        ]
+    }
+
+    /// How many rows of this owner are seen, per kind.
+    private static func counts(_ subject: StorageSubject, _ owner: OwnerID) async throws -> [Int] {
+        try await subject.storage.read([owner]) { snapshot throws(StorageError) in
+            [
+                try snapshot.entries("m", owner).count, try snapshot.spoolCount("s", owner),
+                try snapshot.archive("x", owner, ArchiveQuery(limit: 1_000)).count,
+            ]
+        }
+    }
+
+    static let accountChecks: [StorageCheck] = [
+        StorageCheck("an account is made once for each name and host") { subject in
+            let storage = subject.storage
+            let keys: [[UInt8]] = [[1, 2, 3], [], [UInt8](repeating: 7, count: 300)]
+            let outcomes = try await storage.submit([
+                create("juliet", "a.org", keys), create("juliet", "a.org"), create("juliet", "b.org"),
+            ])
+            guard case .owner(let first) = outcomes[0], case .owner(let second) = outcomes[2] else {
+                throw ContractViolation(description: "createAccount yielded \(outcomes)")
+            }
+            try expect(outcomes[1], equals: .exists)
+            try expect(first != second, "two accounts have one number")
+            let (found, other, none) = try await storage.read { snapshot throws(StorageError) in
+                (
+                    try snapshot.account(host: "a.org", local: "juliet"),
+                    try snapshot.account(host: "b.org", local: "juliet"),
+                    try snapshot.account(host: "b.org", local: "romeo")
+                )
+            }
+            let expected = AccountRecord(
+                owner: first, host: "a.org", local: "juliet", created: Timestamp(milliseconds: 42), credentials: keys)
+            try expect(found, equals: expected)
+            try expect(other?.owner, equals: second)
+            try expect(none == nil, "an account is there that nobody made")
+            let changed: [Mutation] = [.setCredentials(first, [[9]]), .setCredentials(OwnerID(999), [[8]])]
+            try expect(try await storage.submit(changed), equals: [.done, .done])
+            let after = try await storage.read([first]) { snapshot throws(StorageError) in
+                try snapshot.account(host: "a.org", local: "juliet")
+            }
+            try expect(after?.credentials, equals: [[9]])
+        },
+        StorageCheck("accounts are listed by name, in pages, and counted") { subject in
+            let names = ["c", "a", "é", "b", "aa", "😀"]
+            _ = try await subject.storage.submit(names.map { create($0) } + [create("other", "b.org")])
+            let (first, second, none, counts) = try await subject.storage.read { snapshot throws(StorageError) in
+                (
+                    try snapshot.accounts(host: "example.org", after: "", limit: 4).map(\.local),
+                    try snapshot.accounts(host: "example.org", after: "c", limit: 4).map(\.local),
+                    try snapshot.accounts(host: "example.org", after: "😀", limit: 4)
+                        + snapshot.accounts(host: "none", after: "", limit: 4)
+                        + snapshot.accounts(host: "example.org", after: "", limit: -1),
+                    [try snapshot.accountCount(host: "example.org"), try snapshot.accountCount(host: "none")]
+                )
+            }
+            try expect(first, equals: ["a", "aa", "b", "c"])
+            try expect(second, equals: ["é", "😀"])
+            try expect(none, equals: [])
+            try expect(counts, equals: [6, 0])
+        },
+        StorageCheck("a thousand accounts in a batch") { subject in
+            for round in 0..<3 {
+                let outcomes = try await subject.storage.submit((0..<1_000).map { create("user\(round * 500 + $0)") })
+                let known = outcomes.count { $0 == .exists }
+                try expect(known, equals: round == 0 ? 0 : 500)
+            }
+            let count = try await subject.storage.read { snapshot throws(StorageError) in
+                try snapshot.accountCount(host: "example.org")
+            }
+            try expect(count, equals: 2_000)
+        },
+        StorageCheck("a removed account is gone from every store at once, and its name is free") { subject in
+            let storage = subject.storage
+            let (first, second) = (try await storage.makeAccount("a"), try await storage.makeAccount("b"))
+            for id in 1...40 as ClosedRange<Int64> {
+                _ = try await storage.submit(everywhere(first, id: id) + everywhere(second, id: id))
+            }
+            // A body that both share stays for the other.
+            _ = try await storage.submit([
+                .archive(
+                    "x", [(owner: first, id: 100, with: "b"), (owner: second, id: 100, with: "a")],
+                    stamp: Timestamp(milliseconds: 100), stanza: [1])
+            ])
+            try expect(try await storage.submit([.removeAccount(first)]), equals: [.done])
+            try expect(try await counts(subject, first), equals: [0, 0, 0])
+            let third = try await storage.makeAccount("a")
+            try expect(third != first, "a number was used again")
+            try expect(try await counts(subject, third), equals: [0, 0, 0])
+            // Once more, as after a crash, and for one that never was.
+            try expect(
+                try await storage.submit([.removeAccount(first), .removeAccount(OwnerID(4_711))]),
+                equals: [.done, .done])
+            try await subject.reopen()
+            try expect(try await counts(subject, first), equals: [0, 0, 0])
+            try expect(try await counts(subject, second), equals: [40, 40, 41])
+            let names = try await subject.storage.read { snapshot throws(StorageError) in
+                try snapshot.accounts(host: "example.org", after: "", limit: 9)
+            }
+            try expect(names.map(\.owner), equals: [third, second])
+        },
+        StorageCheck("what comes for a removed account is dropped") { subject in
+            let storage = subject.storage
+            let owner = try await storage.makeAccount("a")
+            _ = try await storage.submit(everywhere(owner))
+            _ = storage.begin([.removeAccount(owner)])
+            try expect(try await storage.submit(everywhere(owner, id: 2)), equals: [.done, .done, .done])
+            let late: [Mutation] = [
+                .delete("m", owner, key: "1"), .deleteAll("m", owner), .unspool("s", owner, ids: [1]),
+                .unspoolAll("s", owner), .setCredentials(owner, [[1]]),
+                .archive(
+                    "x", [(owner: owner, id: 3, with: "w"), (owner: OwnerID(50_000), id: 3, with: "v")],
+                    stamp: Timestamp(milliseconds: 3), stanza: [1]),
+            ]
+            try expect(
+                try await storage.submit(late),
+                equals: [.removed(0), .removed(0), .removed(0), .removed(0), .done, .done])
+            try expect(try await counts(subject, owner), equals: [0, 0, 0])
+            try expect(try await subject.archiveIDs("x", 50_000), equals: [3])
+            try await subject.reopen()
+            try expect(try await counts(subject, owner), equals: [0, 0, 0])
+        },
+        StorageCheck("a number is never used again, not even the last one after a restart") { subject in
+            var seen: Set<OwnerID> = []
+            for round in 0..<5 {
+                let owner = try await subject.storage.makeAccount("a")
+                try expect(seen.allSatisfy { $0 < owner }, "number \(owner) came after a higher one")
+                seen.insert(owner)
+                _ = try await subject.storage.submit([.removeAccount(owner)])
+                if round % 2 == 0 { try await subject.reopen() }
+            }
+        },
+    ]
+
+    /// BAD-INPUTS 36.
+    static let nameChecks: [StorageCheck] = [
+        StorageCheck("names are what their bytes are: quotes, wildcards, NUL, emoji, combining characters") { subject in
+            let names = [
+                "'", "\"", "''", "\\'", ";", "'; DROP TABLE account; --", "\" OR \"\"=\"", "%", "_", "%%", "a_c", "abc",
+                "a%", "?1", ":a", "@a", "$a", "\u{0}", "a\u{0}", "a\u{0}b", "a", "A", " ", " a", "a ", "\n", "é",
+                "e\u{301}", "Å", "\u{212b}", "A\u{30a}", "ﬁ", "fi", "ß", "ss", "İ", "i\u{307}", "😀", "👩‍👩‍👧‍👦",
+                "\u{10ffff}", "\u{feff}", "\u{202e}abc", "NULL", "1", "01", "1.0", "x'41'",
+                String(repeating: "ü", count: 511), String(repeating: "\u{301}", count: 100),
+            ]
+            let storage = subject.storage
+            var batch: [Mutation] = names.map { create($0) } + names.map { create("a", "host" + $0) }
+            for (index, name) in names.enumerated() {
+                let id = Int64(index + 1)
+                batch.append(.put("m", OwnerID(1), key: name, value: [UInt8(index)]))
+                batch.append(
+                    .archive(
+                        "x", [(owner: OwnerID(1), id: id, with: name)], stamp: Timestamp(milliseconds: id),
+                        stanza: Array(name.utf8)))
+            }
+            let outcomes = try await storage.submit(batch)
+            let owners = Set(outcomes.prefix(names.count * 2))
+            try expect(owners.count, equals: names.count * 2, "two names are one account")
+            try expect(!outcomes.contains(.exists), "two names are one account")
+            try await subject.reopen()
+            for (index, name) in names.enumerated() {
+                let (value, rows, account, host) = try await subject.storage.read([OwnerID(1)]) {
+                    snapshot throws(StorageError) in
+                    (
+                        try snapshot.value("m", OwnerID(1), key: name),
+                        try snapshot.archive("x", OwnerID(1), ArchiveQuery(with: name)),
+                        try snapshot.account(host: "example.org", local: name),
+                        try snapshot.account(host: "host" + name, local: "a")
+                    )
+                }
+                try expect(value, equals: [UInt8(index)], "key \(name.debugDescription)")
+                try expect(rows.map(\.id), equals: [Int64(index + 1)], "peer \(name.debugDescription)")
+                try expect(rows.map { Array($0.with.utf8) }, equals: [Array(name.utf8)])
+                try expect(account.map { Array($0.local.utf8) }, equals: Array(name.utf8))
+                try expect(account.map { .owner($0.owner) }, equals: outcomes[index], "name \(name.debugDescription)")
+                try expect(host.map { .owner($0.owner) }, equals: outcomes[names.count + index])
+            }
+            for (index, name) in names.enumerated() where index % 2 == 0 {
+                let outcome = try await subject.storage.submit([.delete("m", OwnerID(1), key: name)])
+                try expect(outcome, equals: [.removed(1)])
+            }
+            try expect(try await subject.keys("m", 1).count, equals: names.count / 2)
+        },
+        StorageCheck("stores may be named like anything") { subject in
+            let names = ["a", "a'b", "a\"b", "%", "_", "map", "account", "sqlite_schema", "", "--", "😀"]
+            for (index, name) in names.enumerated() {
+                _ = try await subject.storage.submit([
+                    .put(StoreName(name), OwnerID(1), key: "k", value: [UInt8(index)])
+                ])
+            }
+            for (index, name) in names.enumerated() {
+                try expect(try await subject.value(StoreName(name), 1, "k"), equals: [UInt8(index)])
+            }
+        },
+    ]
+}

@@ -1,0 +1,135 @@
+internal import ModuleKit
+
+/// Archives.
+extension StorageContract {
+    /// An archive of owner 1 with ids 10, 20 … 100: stamps as the ids, the peers `a` and `b` in turn.
+    private static func fill(_ subject: StorageSubject) async throws {
+        for number in 1...10 as ClosedRange<Int64> {
+            _ = try await subject.storage.submit([
+                .archive(
+                    "x", [(owner: OwnerID(1), id: number * 10, with: number % 2 == 0 ? "b" : "a")],
+                    stamp: Timestamp(milliseconds: number * 10), stanza: [UInt8(number)])
+            ])
+        }
+    }
+
+    private static func stamp(_ milliseconds: Int64) -> Timestamp {
+        Timestamp(milliseconds: milliseconds)
+    }
+
+    static let archiveChecks: [StorageCheck] = [
+        StorageCheck("one body is found in the archive of each of its owners") { subject in
+            let storage = subject.storage
+            let outcomes = try await storage.submit([
+                .archive(
+                    "x", [(owner: OwnerID(1), id: 5, with: "juliet@b"), (owner: OwnerID(2), id: 6, with: "romeo@a")],
+                    stamp: stamp(77), stanza: [1, 2, 3]),
+                .archive("x", [], stamp: stamp(78), stanza: [4]),
+            ])
+            try expect(outcomes, equals: [.done, .done])
+            let (first, second, other) = try await storage.read([OwnerID(1), OwnerID(2)]) {
+                snapshot throws(StorageError) in
+                (
+                    try snapshot.archive("x", OwnerID(1), ArchiveQuery()),
+                    try snapshot.archive("x", OwnerID(2), ArchiveQuery()),
+                    try snapshot.archive("y", OwnerID(1), ArchiveQuery())
+                        + snapshot.archive("x", OwnerID(3), ArchiveQuery())
+                )
+            }
+            try expect(first, equals: [ArchiveRow(id: 5, stamp: stamp(77), with: "juliet@b", stanza: [1, 2, 3])])
+            try expect(second, equals: [ArchiveRow(id: 6, stamp: stamp(77), with: "romeo@a", stanza: [1, 2, 3])])
+            try expect(other, equals: [])
+        },
+        StorageCheck("pages forward and backward are the first and the last rows, ascending") { subject in
+            try await fill(subject)
+            func page(_ query: ArchiveQuery) async throws -> [Int64] { try await subject.archiveIDs("x", 1, query) }
+            try expect(try await page(ArchiveQuery(limit: 3)), equals: [10, 20, 30])
+            try expect(try await page(ArchiveQuery(after: 30, limit: 3)), equals: [40, 50, 60])
+            try expect(try await page(ArchiveQuery(after: 35, limit: 2)), equals: [40, 50])
+            try expect(try await page(ArchiveQuery(after: 100)), equals: [])
+            try expect(try await page(ArchiveQuery(direction: .backward, limit: 3)), equals: [80, 90, 100])
+            try expect(try await page(ArchiveQuery(before: 80, direction: .backward, limit: 3)), equals: [50, 60, 70])
+            try expect(try await page(ArchiveQuery(before: 10, direction: .backward)), equals: [])
+            try expect(try await page(ArchiveQuery(after: 20, before: 60)), equals: [30, 40, 50])
+            try expect(
+                try await page(ArchiveQuery(after: 20, before: 60, direction: .backward, limit: 2)), equals: [40, 50])
+            try expect(try await page(ArchiveQuery(after: .max)), equals: [])
+            try expect(try await page(ArchiveQuery(before: .min)), equals: [])
+        },
+        StorageCheck("the filters of an archive hold together") { subject in
+            try await fill(subject)
+            func page(_ query: ArchiveQuery) async throws -> [Int64] { try await subject.archiveIDs("x", 1, query) }
+            try expect(try await page(ArchiveQuery(with: "a")), equals: [10, 30, 50, 70, 90])
+            try expect(try await page(ArchiveQuery(with: "nobody")), equals: [])
+            try expect(try await page(ArchiveQuery(with: "%")), equals: [])
+            try expect(try await page(ArchiveQuery(with: "")), equals: [])
+            try expect(try await page(ArchiveQuery(start: stamp(80))), equals: [80, 90, 100])
+            try expect(try await page(ArchiveQuery(end: stamp(20))), equals: [10, 20])
+            try expect(try await page(ArchiveQuery(start: stamp(20), end: stamp(40))), equals: [20, 30, 40])
+            try expect(try await page(ArchiveQuery(start: stamp(41), end: stamp(40))), equals: [])
+            let far = ArchiveQuery(start: stamp(.min), end: stamp(.max))
+            try expect(try await page(far).count, equals: 10)
+            let narrow = ArchiveQuery(
+                with: "b", start: stamp(30), end: stamp(90), after: 40, direction: .backward, limit: 1)
+            try expect(try await page(narrow), equals: [80])
+        },
+        StorageCheck("the limit of a page is within 1 and 1000") { subject in
+            let batch: [Mutation] = (1...1_100).map {
+                .archive("x", [(owner: OwnerID(1), id: $0, with: "w")], stamp: stamp($0), stanza: [])
+            }
+            _ = try await subject.storage.submit(batch)
+            for (limit, count) in [(0, 1), (-5, 1), (1_000, 1_000), (.max, 1_000), (.min, 1)] {
+                try expect(try await subject.archiveIDs("x", 1, ArchiveQuery(limit: limit)).count, equals: count)
+            }
+        },
+        StorageCheck("expiry drops the oldest first, as many as allowed, in its own archive") { subject in
+            try await fill(subject)
+            let storage = subject.storage
+            // Came late, with an old stamp and for two owners.
+            _ = try await storage.submit([
+                .archive(
+                    "x", [(owner: OwnerID(1), id: 200, with: "c"), (owner: OwnerID(2), id: 1, with: "c")],
+                    stamp: stamp(15), stanza: [1]),
+                .archive("y", [(owner: OwnerID(1), id: 1, with: "c")], stamp: stamp(1), stanza: [1]),
+            ])
+            try expect(
+                try await storage.submit([.expireArchive("x", before: stamp(41), limit: 0)]), equals: [.removed(0)])
+            try expect(
+                try await storage.submit([.expireArchive("x", before: stamp(41), limit: 2)]), equals: [.removed(2)])
+            // Gone: 10 and the first reference of the late one.
+            try expect(
+                try await subject.archiveIDs("x", 1), equals: [20, 30, 40, 50, 60, 70, 80, 90, 100])
+            try expect(try await subject.archiveIDs("x", 2), equals: [1])
+            try expect(
+                try await storage.submit([.expireArchive("x", before: stamp(40), limit: 100)]), equals: [.removed(3)])
+            try expect(
+                try await storage.submit([.expireArchive("x", before: stamp(40), limit: 100)]), equals: [.removed(0)])
+            try expect(try await subject.archiveIDs("x", 1), equals: [40, 50, 60, 70, 80, 90, 100])
+            try expect(try await subject.archiveIDs("x", 2), equals: [])
+            try expect(try await subject.archiveIDs("y", 1), equals: [1])
+            try expect(
+                try await storage.submit([.expireArchive("none", before: stamp(.max), limit: 9)]), equals: [.removed(0)])
+        },
+        StorageCheck("an archive row again is done; another one under its id fails") { subject in
+            let storage = subject.storage
+            func row(_ with: String, _ bytes: [UInt8], second: Int64) -> Mutation {
+                .archive(
+                    "x", [(owner: OwnerID(1), id: 1 as Int64, with: with), (owner: OwnerID(2), id: second, with: "w")],
+                    stamp: stamp(1), stanza: bytes)
+            }
+            _ = try await storage.submit([row("w", [1], second: 1)])
+            try expect(try await storage.submit([row("w", [1], second: 1)]), equals: [.done])
+            for other in [row("v", [1], second: 1), row("w", [2], second: 1), row("w", [2], second: 7)] {
+                guard case .failure(.failed) = await storage.begin([other]).result else {
+                    throw ContractViolation(description: "an archive id used twice did not fail")
+                }
+            }
+            // The first reference is there, the second is new: only that one is added.
+            try expect(try await storage.submit([row("w", [1], second: 2)]), equals: [.done])
+            try expect(try await subject.archiveIDs("x", 1), equals: [1])
+            try expect(try await subject.archiveIDs("x", 2), equals: [1, 2])
+            try expect(
+                try await storage.submit([.expireArchive("x", before: stamp(2), limit: 9)]), equals: [.removed(3)])
+        },
+    ]
+}

@@ -1,0 +1,94 @@
+internal import ModuleKit
+
+/// A copy of what was committed when the read began.
+final class MemorySnapshot: StorageSnapshot {
+    /// Nil: the read is over.
+    private var current: MemoryData?
+
+    init(_ data: MemoryData) {
+        current = data
+    }
+
+    func end() {
+        current = nil
+    }
+
+    private var data: MemoryData {
+        get throws(StorageError) {
+            guard let current else { throw .failed("a snapshot was used after its read") }
+            return current
+        }
+    }
+
+    // MARK: Maps
+
+    func value(_ store: StoreName, _ owner: OwnerID, key: String) throws(StorageError) -> [UInt8]? {
+        try data.maps[owner]?[ExactString(store.rawValue)]?[ExactString(key)]
+    }
+
+    func entries(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> [(key: String, value: [UInt8])] {
+        let map = try data.maps[owner]?[ExactString(store.rawValue)] ?? [:]
+        return map.sorted { $0.key < $1.key }.map { ($0.key.string, $0.value) }
+    }
+
+    // MARK: Spools
+
+    func spool(_ store: StoreName, _ owner: OwnerID, after: Int64, limit: Int) throws(StorageError) -> [SpoolRow] {
+        Array(try rows(store, owner).lazy.filter { $0.id > after }.prefix(max(0, limit)))
+    }
+
+    func spoolCount(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int {
+        try rows(store, owner).count
+    }
+
+    func spoolLastID(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int64 {
+        try rows(store, owner).last?.id ?? 0
+    }
+
+    private func rows(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> [SpoolRow] {
+        try data.spools[owner]?[ExactString(store.rawValue)] ?? []
+    }
+
+    // MARK: Archives
+
+    func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow] {
+        let rows = try data.archives[owner]?[ExactString(store.rawValue)] ?? []
+        let with = query.with.map(ExactString.init)
+        func isWanted(_ row: ArchiveRow) -> Bool {
+            if let with, ExactString(row.with) != with { return false }
+            if let start = query.start, row.stamp < start { return false }
+            if let end = query.end, end < row.stamp { return false }
+            if let after = query.after, row.id <= after { return false }
+            if let before = query.before, row.id >= before { return false }
+            return true
+        }
+        let limit = query.clampedLimit
+        switch query.direction {
+        case .forward:
+            return Array(rows.lazy.map(\.row).filter(isWanted).prefix(limit))
+        case .backward:
+            return Array(rows.reversed().lazy.map(\.row).filter(isWanted).prefix(limit)).reversed()
+        }
+    }
+
+    // MARK: Accounts
+
+    func account(host: String, local: String) throws(StorageError) -> AccountRecord? {
+        try data.accounts[ExactString(host)]?[ExactString(local)].map { record(host, local, $0) }
+    }
+
+    func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord] {
+        let after = ExactString(local)
+        return try (data.accounts[ExactString(host)] ?? [:]).filter { $0.key > after }.sorted { $0.key < $1.key }
+            .prefix(max(0, limit)).map { record(host, $0.key.string, $0.value) }
+    }
+
+    func accountCount(host: String) throws(StorageError) -> Int {
+        try data.accounts[ExactString(host)]?.count ?? 0
+    }
+
+    private func record(_ host: String, _ local: String, _ account: MemoryData.Account) -> AccountRecord {
+        AccountRecord(
+            owner: account.owner, host: host, local: local, created: account.created, credentials: account.credentials)
+    }
+}

@@ -1,0 +1,213 @@
+internal import GRDBSQLite
+internal import ModuleKit
+
+/// The statements of a reading connection, and the one transaction it has open at a time.
+///
+/// `@unchecked Sendable`: it belongs to its read thread. A job that keeps it longer than its read gets errors.
+final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
+    private let connection: Connection
+    private let beginStatement, endStatement: Statement
+    private let anyTombstone, tombstone: Statement
+    private let findStore: Statement
+    private let getValue, getEntries: Statement
+    private let getSpool, countSpool, lastSpool: Statement
+    private let archiveForward, archiveBackward: Statement
+    private let getAccount, getAccounts, countAccounts: Statement
+
+    private var isOpen = false
+    /// Whether any account is being removed; nil: not yet asked in this snapshot.
+    private var hasTombstones: Bool?
+    private var stores: [StoreKind: [StoreName: Int64]] = [:]
+
+    init(_ connection: Connection) throws(StorageError) {
+        self.connection = connection
+        beginStatement = try connection.prepare("BEGIN")
+        endStatement = try connection.prepare("COMMIT")
+        anyTombstone = try connection.prepare("SELECT 1 FROM tombstone LIMIT 1")
+        tombstone = try connection.prepare("SELECT 1 FROM tombstone WHERE owner = ?1")
+        findStore = try connection.prepare("SELECT id FROM store WHERE kind = ?1 AND name = ?2")
+        getValue = try connection.prepare("SELECT value FROM map WHERE owner = ?1 AND store = ?2 AND key = ?3")
+        getEntries = try connection.prepare(
+            "SELECT key, value FROM map WHERE owner = ?1 AND store = ?2 ORDER BY key")
+        getSpool = try connection.prepare(
+            """
+            SELECT id, stamp, stanza FROM spool WHERE owner = ?1 AND store = ?2 AND id > ?3 ORDER BY id LIMIT ?4
+            """)
+        countSpool = try connection.prepare("SELECT count(*) FROM spool WHERE owner = ?1 AND store = ?2")
+        lastSpool = try connection.prepare("SELECT max(id) FROM spool WHERE owner = ?1 AND store = ?2")
+        func archive(_ order: String) throws(StorageError) -> Statement {
+            try connection.prepare(
+                """
+                SELECT r.id, r.stamp, r.peer, b.stanza
+                FROM archive_reference r CROSS JOIN archive_body b ON b.id = r.body
+                WHERE r.owner = ?1 AND r.store = ?2 AND r.id > ?3 AND r.id < ?4
+                AND (?5 IS NULL OR r.peer = ?5) AND r.stamp BETWEEN ?6 AND ?7
+                ORDER BY r.id \(order) LIMIT ?8
+                """)
+        }
+        archiveForward = try archive("ASC")
+        archiveBackward = try archive("DESC")
+        getAccount = try connection.prepare(
+            "SELECT id, host, local, created, credentials FROM account WHERE host = ?1 AND local = ?2")
+        getAccounts = try connection.prepare(
+            """
+            SELECT id, host, local, created, credentials FROM account WHERE host = ?1 AND local > ?2
+            ORDER BY local LIMIT ?3
+            """)
+        countAccounts = try connection.prepare("SELECT count(*) FROM account WHERE host = ?1")
+    }
+
+    func begin() throws(StorageError) {
+        try beginStatement.run()
+        hasTombstones = nil
+        isOpen = true
+    }
+
+    func end() {
+        isOpen = false
+        // A commit of reads can hardly fail; if it does, SQLite must still not keep the snapshot.
+        if connection.isInTransaction, (try? endStatement.run()) == nil { try? connection.execute("ROLLBACK") }
+    }
+
+    /// The number of this store if it can hold rows of this owner.
+    private func store(_ kind: StoreKind, _ name: StoreName, for owner: OwnerID) throws(StorageError) -> Int64? {
+        guard isOpen else { throw .failed("a snapshot was used after its read") }
+        if hasTombstones == nil {
+            defer { anyTombstone.reset() }
+            hasTombstones = try anyTombstone.step()
+        }
+        if hasTombstones == true {
+            tombstone.bind(owner.rawValue, at: 1)
+            defer { tombstone.reset() }
+            if try tombstone.step() { return nil }
+        }
+        if let id = stores[kind]?[name] { return id }
+        findStore.bind(kind.rawValue, at: 1)
+        try findStore.bind(name.rawValue, at: 2)
+        defer { findStore.reset() }
+        guard try findStore.step() else { return nil }
+        let id = findStore.integer(0)
+        stores[kind, default: [:]][name] = id
+        return id
+    }
+
+    // MARK: Maps
+
+    func value(_ store: StoreName, _ owner: OwnerID, key: String) throws(StorageError) -> [UInt8]? {
+        guard let store = try self.store(.map, store, for: owner) else { return nil }
+        getValue.bind(owner.rawValue, at: 1)
+        getValue.bind(store, at: 2)
+        try getValue.bind(key, at: 3)
+        defer { getValue.reset() }
+        return try getValue.step() ? getValue.bytes(0) : nil
+    }
+
+    func entries(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> [(key: String, value: [UInt8])] {
+        guard let store = try self.store(.map, store, for: owner) else { return [] }
+        getEntries.bind(owner.rawValue, at: 1)
+        getEntries.bind(store, at: 2)
+        defer { getEntries.reset() }
+        var entries: [(key: String, value: [UInt8])] = []
+        while try getEntries.step() { entries.append((getEntries.text(0), getEntries.bytes(1))) }
+        return entries
+    }
+
+    // MARK: Spools
+
+    func spool(_ store: StoreName, _ owner: OwnerID, after: Int64, limit: Int) throws(StorageError) -> [SpoolRow] {
+        guard let store = try self.store(.spool, store, for: owner) else { return [] }
+        getSpool.bind(owner.rawValue, at: 1)
+        getSpool.bind(store, at: 2)
+        getSpool.bind(after, at: 3)
+        getSpool.bind(Int64(max(0, limit)), at: 4)
+        defer { getSpool.reset() }
+        var rows: [SpoolRow] = []
+        while try getSpool.step() {
+            rows.append(
+                SpoolRow(
+                    id: getSpool.integer(0), stamp: Timestamp(milliseconds: getSpool.integer(1)),
+                    stanza: getSpool.bytes(2)))
+        }
+        return rows
+    }
+
+    func spoolCount(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int {
+        guard let store = try self.store(.spool, store, for: owner) else { return 0 }
+        return Int(try number(countSpool, owner, store))
+    }
+
+    func spoolLastID(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int64 {
+        guard let store = try self.store(.spool, store, for: owner) else { return 0 }
+        return try number(lastSpool, owner, store)
+    }
+
+    private func number(_ query: Statement, _ owner: OwnerID, _ store: Int64) throws(StorageError) -> Int64 {
+        query.bind(owner.rawValue, at: 1)
+        query.bind(store, at: 2)
+        defer { query.reset() }
+        return try query.step() ? query.integer(0) : 0
+    }
+
+    // MARK: Archives
+
+    func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow] {
+        guard let store = try self.store(.archive, store, for: owner) else { return [] }
+        let statement = query.direction == .forward ? archiveForward : archiveBackward
+        statement.bind(owner.rawValue, at: 1)
+        statement.bind(store, at: 2)
+        statement.bind(query.after ?? .min, at: 3)
+        statement.bind(query.before ?? .max, at: 4)
+        if let with = query.with { try statement.bind(with, at: 5) } else { statement.bindNull(at: 5) }
+        statement.bind(query.start?.milliseconds ?? .min, at: 6)
+        statement.bind(query.end?.milliseconds ?? .max, at: 7)
+        statement.bind(Int64(query.clampedLimit), at: 8)
+        defer { statement.reset() }
+        var rows: [ArchiveRow] = []
+        while try statement.step() {
+            rows.append(
+                ArchiveRow(
+                    id: statement.integer(0), stamp: Timestamp(milliseconds: statement.integer(1)),
+                    with: statement.text(2), stanza: statement.bytes(3)))
+        }
+        if query.direction == .backward { rows.reverse() }
+        return rows
+    }
+
+    // MARK: Accounts
+
+    func account(host: String, local: String) throws(StorageError) -> AccountRecord? {
+        guard isOpen else { throw .failed("a snapshot was used after its read") }
+        try getAccount.bind(host, at: 1)
+        try getAccount.bind(local, at: 2)
+        defer { getAccount.reset() }
+        return try getAccount.step() ? try record(getAccount) : nil
+    }
+
+    func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord] {
+        guard isOpen else { throw .failed("a snapshot was used after its read") }
+        try getAccounts.bind(host, at: 1)
+        try getAccounts.bind(local, at: 2)
+        getAccounts.bind(Int64(max(0, limit)), at: 3)
+        defer { getAccounts.reset() }
+        var records: [AccountRecord] = []
+        while try getAccounts.step() { records.append(try record(getAccounts)) }
+        return records
+    }
+
+    func accountCount(host: String) throws(StorageError) -> Int {
+        guard isOpen else { throw .failed("a snapshot was used after its read") }
+        try countAccounts.bind(host, at: 1)
+        defer { countAccounts.reset() }
+        return try countAccounts.step() ? Int(countAccounts.integer(0)) : 0
+    }
+
+    private func record(_ row: Statement) throws(StorageError) -> AccountRecord {
+        let owner = OwnerID(row.integer(0))
+        guard let credentials = CredentialList.decode(row.bytes(4)) else {
+            throw .damaged("the credentials of account \(owner) are damaged")
+        }
+        return AccountRecord(
+            owner: owner, host: row.text(1), local: row.text(2), created: Timestamp(milliseconds: row.integer(3)),
+            credentials: credentials)
+    }
+}

@@ -1,0 +1,173 @@
+internal import ModuleKit
+
+/// The archive: one body, a reference for each owner.
+extension Writer {
+    func archive(
+        _ store: Int64, _ references: [(owner: OwnerID, id: Int64, with: String)], _ stamp: Timestamp,
+        _ stanza: [UInt8]
+    ) throws(StorageError) -> MutationOutcome {
+        var references = references
+        // Backwards, so that removing one leaves the places of those to come; nearly always everybody is there.
+        for index in references.indices.reversed() where try isGone(references[index].owner) {
+            references.remove(at: index)
+        }
+        guard !references.isEmpty else { return .done }
+
+        rows.addBody.bind(store, at: 1)
+        rows.addBody.bind(stamp.milliseconds, at: 2)
+        rows.addBody.bind(Int64(references.count), at: 3)
+        try rows.addBody.bind(ReferenceList.encode(references), at: 4)
+        try rows.addBody.run(bytes: stanza, at: 5)
+        let body = lastID
+
+        var added = 0
+        rows.addReference.bind(store, at: 2)
+        rows.addReference.bind(stamp.milliseconds, at: 4)
+        rows.addReference.bind(body, at: 6)
+        for reference in references {
+            rows.addReference.bind(reference.owner.rawValue, at: 1)
+            rows.addReference.bind(reference.id, at: 3)
+            try rows.addReference.bind(reference.with, at: 5)
+            try rows.addReference.run()
+            if changes == 1 {
+                added += 1
+            } else if try !isArchived(store, reference, stamp, stanza) {
+                throw .failed("archive id \(reference.id) of owner \(reference.owner) is used twice")
+            }
+        }
+        if added < references.count { try setRemaining(body, added) }
+        return .done
+    }
+
+    /// Whether exactly this row is there already; see `isStored` of the spool.
+    private func isArchived(
+        _ store: Int64, _ reference: (owner: OwnerID, id: Int64, with: String), _ stamp: Timestamp, _ stanza: [UInt8]
+    ) throws(StorageError) -> Bool {
+        rows.sameReference.bind(reference.owner.rawValue, at: 1)
+        rows.sameReference.bind(store, at: 2)
+        rows.sameReference.bind(reference.id, at: 3)
+        defer { rows.sameReference.reset() }
+        return try rows.sameReference.step() && rows.sameReference.integer(0) == stamp.milliseconds
+            && rows.sameReference.text(1).utf8.elementsEqual(reference.with.utf8)
+            && rows.sameReference.bytes(2) == stanza
+    }
+
+    private func setRemaining(_ body: Int64, _ count: Int) throws(StorageError) {
+        guard count > 0 else {
+            rows.deleteBody.bind(body, at: 1)
+            return try rows.deleteBody.run()
+        }
+        rows.setRemaining.bind(body, at: 1)
+        rows.setRemaining.bind(Int64(count), at: 2)
+        try rows.setRemaining.run()
+    }
+
+    /// Oldest stamp first; a body goes with its last reference.
+    func expire(_ store: Int64, _ before: Timestamp, _ limit: Int) throws(StorageError) -> MutationOutcome {
+        let limit = min(max(limit, 0), 10_000)
+        var count = 0
+        // References of removed accounts go along without being counted; they must not make the batch long.
+        var effort = 0
+        while count < limit, effort < 20_000 {
+            let bodies = try expired(store, before, limit - count)
+            guard !bodies.isEmpty else { break }
+            for body in bodies where count < limit {
+                let references = ReferenceList.decode(body.references)
+                effort += 1 + references.count
+                count += try expire(body.id, store, references, body.remaining, limit - count)
+            }
+        }
+        return .removed(count)
+    }
+
+    /// Read to the end before anything is deleted under it.
+    private func expired(
+        _ store: Int64, _ before: Timestamp, _ limit: Int
+    ) throws(StorageError) -> [(id: Int64, remaining: Int, references: [UInt8])] {
+        rows.expired.bind(store, at: 1)
+        rows.expired.bind(before.milliseconds, at: 2)
+        rows.expired.bind(Int64(limit), at: 3)
+        defer { rows.expired.reset() }
+        var bodies: [(id: Int64, remaining: Int, references: [UInt8])] = []
+        while try rows.expired.step() {
+            bodies.append((rows.expired.integer(0), Int(rows.expired.integer(1)), rows.expired.bytes(2)))
+        }
+        return bodies
+    }
+
+    /// Drops references of one body and gives how many of them somebody could still see.
+    private func expire(
+        _ body: Int64, _ store: Int64, _ references: [(owner: Int64, id: Int64)], _ remaining: Int, _ limit: Int
+    ) throws(StorageError) -> Int {
+        var count = 0
+        var gone = 0
+        for (owner, id) in references {
+            // The rest keeps the body.
+            guard count < limit else {
+                try setRemaining(body, max(1, remaining - gone))
+                return count
+            }
+            let change = try deleteReference(owner, store, id, body)
+            gone += change
+            if try !isGone(OwnerID(owner)) { count += change }
+        }
+        // Every reference was looked at: nothing refers to the body, whatever a damaged count says.
+        try setRemaining(body, 0)
+        return count
+    }
+
+    private func deleteReference(
+        _ owner: Int64, _ store: Int64, _ id: Int64, _ body: Int64
+    ) throws(StorageError) -> Int {
+        rows.deleteReference.bind(owner, at: 1)
+        rows.deleteReference.bind(store, at: 2)
+        rows.deleteReference.bind(id, at: 3)
+        rows.deleteReference.bind(body, at: 4)
+        try rows.deleteReference.run()
+        return changes
+    }
+
+    func sweepReferences(_ owner: OwnerID, limit: Int) throws(StorageError) -> Int {
+        rows.sweepReferences.bind(owner.rawValue, at: 1)
+        rows.sweepReferences.bind(Int64(limit), at: 2)
+        var found: [(store: Int64, id: Int64, body: Int64)] = []
+        while try rows.sweepReferences.step() {
+            let row = rows.sweepReferences
+            found.append((row.integer(0), row.integer(1), row.integer(2)))
+        }
+        rows.sweepReferences.reset()
+        for reference in found {
+            _ = try deleteReference(owner.rawValue, reference.store, reference.id, reference.body)
+            rows.remaining.bind(reference.body, at: 1)
+            let count = try rows.remaining.step() ? Int(rows.remaining.integer(0)) : 0
+            rows.remaining.reset()
+            try setRemaining(reference.body, count - 1)
+        }
+        return found.count
+    }
+}
+
+/// How a body remembers who refers to it: owner and id, 8 bytes each, low byte first.
+enum ReferenceList {
+    static func encode(_ references: [(owner: OwnerID, id: Int64, with: String)]) -> [UInt8] {
+        var bytes: [UInt8] = []
+        bytes.reserveCapacity(references.count * 16)
+        for reference in references {
+            withUnsafeBytes(of: reference.owner.rawValue.littleEndian) { bytes.append(contentsOf: $0) }
+            withUnsafeBytes(of: reference.id.littleEndian) { bytes.append(contentsOf: $0) }
+        }
+        return bytes
+    }
+
+    /// What is damaged at the end is left out.
+    static func decode(_ bytes: [UInt8]) -> [(owner: Int64, id: Int64)] {
+        bytes.withUnsafeBytes { buffer in
+            (0..<buffer.count / 16).map { index in
+                (
+                    Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: index * 16, as: Int64.self)),
+                    Int64(littleEndian: buffer.loadUnaligned(fromByteOffset: index * 16 + 8, as: Int64.self))
+                )
+            }
+        }
+    }
+}

@@ -1,0 +1,242 @@
+import Logging
+import ModuleKit
+
+/// The messages of one account that wait on disk, and the gate in front of its bare address (DESIGN: the spool gate).
+///
+/// A row is either free or leased: a session has it in its queue. A leased row is deleted when the session's client has
+/// it, and free again when the session ends before. While free rows exist the gate is shut: what arrives for the bare
+/// address queues up behind them.
+final class AccountSpool: @unchecked Sendable {
+    // Confined to the account's home loop; completions of the store come back there before they touch it.
+    static let store: StoreName = "messages"
+    private static let page = 50
+
+    enum Gate {
+        case open
+        case shut
+        case draining(SessionRef)
+    }
+
+    private unowned let account: LocalAccount
+    private(set) var gate: Gate
+    private var lastID: Int64
+    private var leased: Set<Int64> = []
+    /// Rows queued for the journal whose commit is not known yet.
+    private var pending = 0
+    private var isReading = false
+    /// Messages kept since the last page was asked for.
+    private var keptSinceRead = 0
+    /// The drain has sent everything up to this row.
+    private var cursor: Int64 = 0
+
+    init(of account: LocalAccount, count: Int, lastID: Int64) {
+        self.account = account
+        self.lastID = lastID
+        gate = count > 0 ? .shut : .open
+    }
+
+    var isGateShut: Bool {
+        if case .open = gate { return false }
+        return true
+    }
+
+    /// Something in memory that must not be forgotten.
+    var isBusy: Bool { pending > 0 || isReading || !leased.isEmpty }
+
+    var shard: Shard { account.shard }
+    private var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
+
+    // MARK: Keeping
+
+    /// Keeps a message that no session took.
+    func keep(_ envelope: Envelope) {
+        if !isGateShut { gate = .shut }
+        keptSinceRead += 1
+        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit) { [self] delivery, error in
+            shard.bounce(delivery.envelope, error)
+        }
+    }
+
+    /// Writes what a session has in its queue; the row is leased to it.
+    func spill(_ delivery: Delivery, failed: @escaping (Delivery) -> Void) {
+        shard.counts.spilled += 1
+        append(delivery, limit: .max) { delivery, _ in failed(delivery) }
+        leased.insert(delivery.row)
+    }
+
+    private func append(
+        _ delivery: Delivery, limit: Int, failed: @escaping (Delivery, StanzaError) -> Void
+    ) {
+        guard let owner = account.owner else { return failed(delivery, .serviceUnavailable) }
+        lastID = max(lastID + 1, shard.wallClock.milliseconds << 16)
+        delivery.row = lastID
+        let row = SpoolRow(id: lastID, stamp: delivery.stamp, stanza: delivery.stanza.stored)
+        pending += 1
+        // The completion holds the receipt: when it is let go, the row is on disk.
+        let held = Confined((delivery, failed))
+        let loop = shard.loop
+        shard.storage.submit([.spool(Self.store, owner, row, limit: limit)]) { [self] result in
+            loop.post(.work { self.appended(held.value.0, result, held.value.1) })
+        }
+    }
+
+    private func appended(
+        _ delivery: Delivery, _ result: Result<[MutationOutcome], StorageError>,
+        _ failed: (Delivery, StanzaError) -> Void
+    ) {
+        pending -= 1
+        switch result {
+        case .success(let outcomes) where outcomes.first != .full:
+            delivery.receipt = nil
+            if case .shut = gate { account.drainToAnyone() }
+        case .success:
+            giveUp(delivery)
+            failed(delivery, .serviceUnavailable)
+        case .failure:
+            giveUp(delivery)
+            shard.counts.failedCommits += 1
+            failed(delivery, .resourceConstraint)
+        }
+    }
+
+    private func giveUp(_ delivery: Delivery) {
+        leased.remove(delivery.row)
+        delivery.row = 0
+    }
+
+    // MARK: Leases
+
+    /// The client has these rows.
+    func delete(_ rows: [Int64]) {
+        guard let owner = account.owner, !rows.isEmpty else { return }
+        for row in rows { leased.remove(row) }
+        shard.storage.submit([.unspool(Self.store, owner, ids: rows)]) { _ in }
+    }
+
+    /// The session that leased these rows has ended.
+    func release(_ rows: [Int64]) {
+        var freed = false
+        for row in rows where leased.remove(row) != nil { freed = true }
+        guard freed else { return }
+        gate = .shut
+        cursor = 0
+        account.drainToAnyone()
+    }
+
+    // MARK: Draining
+
+    func drain(to session: ClientSession) {
+        switch gate {
+        case .open: return
+        case .shut:
+            gate = .draining(session.ref)
+            cursor = 0
+        case .draining(let other):
+            guard other == session.ref else { return }
+        }
+        session.isDraining = true
+        readOn(session)
+    }
+
+    /// The session can take more, if it is the one being served.
+    func goOn(_ session: ClientSession) {
+        guard case .draining(session.ref) = gate else { return }
+        readOn(session)
+    }
+
+    /// The session cannot be served any more.
+    func stopDraining(_ session: ClientSession) {
+        guard case .draining(session.ref) = gate else { return }
+        session.isDraining = false
+        gate = .shut
+        cursor = 0
+        account.drainToAnyone()
+    }
+
+    private func readOn(_ session: ClientSession) {
+        guard !isReading, let owner = account.owner, session.takesMore else { return }
+        isReading = true
+        keptSinceRead = 0
+        let (loop, from) = (shard.loop, cursor)
+        shard.storage.read([owner]) { snapshot throws(StorageError) in
+            try snapshot.spool(Self.store, owner, after: from, limit: Self.page)
+        } then: { [self] result in
+            loop.post(.work { self.pageRead(result) })
+        }
+    }
+
+    private func pageRead(_ result: Result<[SpoolRow], StorageError>) {
+        isReading = false
+        guard case .draining(let ref) = gate else { return }
+        guard let session = shard.sessions[ref.id], session.isInterested, session.isConnected else {
+            gate = .shut
+            return account.drainToAnyone()
+        }
+        guard case .success(let rows) = result else {
+            // Tried again when the next message arrives or the next session becomes available.
+            session.isDraining = false
+            gate = .shut
+            return
+        }
+        for row in rows {
+            cursor = row.id
+            if !leased.contains(row.id) { send(row, to: session) }
+        }
+        // A read sees every write submitted before it; only what came since can be missing.
+        if rows.count == Self.page || keptSinceRead > 0 { return readOn(session) }
+        session.isDraining = false
+        gate = .open
+    }
+
+    private func send(_ row: SpoolRow, to session: ClientSession) {
+        let age = shard.wallClock.milliseconds - row.stamp.milliseconds
+        let expiry = policy.expiry.components.seconds * 1000
+        guard expiry == 0 || age <= expiry else { return delete([row.id]) }
+        guard let stanza = shard.stanzaReader.read(row.stanza) else {
+            shard.log.error("message_unreadable", metadata: ["account": "\(account.address)", "row": "\(row.id)"])
+            return
+        }
+        leased.insert(row.id)
+        let delayed = stanza.delayed(by: account.address.domain, since: row.stamp)
+        session.send(Delivery(Envelope(delayed), stamp: row.stamp, row: row.id))
+    }
+}
+
+extension Stanza {
+    /// As it stands in the database: complete, in `jabber:client`.
+    var stored: [UInt8] {
+        let output = OutputBuffer(capacity: 512)
+        write(into: output, inheriting: .empty, contentNamespace: .client)
+        return output.withBytes { Array($0) }
+    }
+
+    /// With the stamp of its first arrival, unless this host gave it one before (XEP-0203 §3).
+    func delayed(by host: String, since stamp: Timestamp) -> Stanza {
+        for child in root.children where child.isNamed("delay", .delay) && child.attribute("from") == host { return self }
+        var delay = Element("delay", .delay)
+        delay[attribute: "from"] = host
+        delay[attribute: "stamp"] = stamp.description
+        return appending(delay)
+    }
+}
+
+/// Reads stored stanzas; one per loop, so that a drain does not make a parser for each row.
+final class StanzaReader {
+    private var parser = XMLPushParser(limits: .authenticated, resuming: .standalone)
+
+    func read(_ bytes: [UInt8]) -> Stanza? {
+        var found: XMLTree?
+        var failed = false
+        bytes.withUnsafeBytes { buffer in
+            parser.feed(buffer) { event in
+                switch event {
+                case .element(let tree): found = tree
+                case .opened, .closed, .failed: failed = true
+                }
+                return .proceed
+            }
+        }
+        if failed || !parser.isAtRest || parser.isWorn { parser = XMLPushParser(limits: .authenticated, resuming: .standalone) }
+        return failed ? nil : found.map { Stanza(trusted: $0) }
+    }
+}

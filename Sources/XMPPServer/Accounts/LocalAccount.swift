@@ -1,0 +1,210 @@
+import ModuleKit
+
+/// One bare address of ours on its home loop, existing or not. Cold: its stanzas wait in a bounded inbox while one read
+/// brings its state; then every point runs with the complete account.
+final class LocalAccount: Account {
+    enum Waiting {
+        case envelope(Envelope)
+        /// Called with nil when the state could not be read.
+        case work((LocalAccount?) -> Void)
+    }
+
+    let address: BareJID
+    unowned let shard: Shard
+    private(set) var owner: OwnerID?
+    private(set) var isResident = false
+    var isLoading = false
+    var state = StateContainer()
+    private(set) var sessionList: [ClientSession] = []
+    /// Made when the first message has to wait.
+    private var storedSpool: AccountSpool?
+    private var inbox: [Waiting] = []
+    /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
+    private var endedSessions: [(id: String, h: UInt32)] = []
+
+    init(_ address: BareJID, in shard: Shard) {
+        self.address = address
+        self.shard = shard
+    }
+
+    var kernel: any Kernel { shard }
+    var table: HostTable? { shard.world.hosts[address.domain] }
+
+    // MARK: Becoming resident
+
+    /// False: the inbox is full.
+    func wait(_ waiting: Waiting) -> Bool {
+        guard inbox.count < shard.settings.inbox else { return false }
+        inbox.append(waiting)
+        return true
+    }
+
+    func loaded(_ loaded: LoadedAccount) {
+        isLoading = false
+        isResident = true
+        owner = loaded.owner
+        for install in loaded.installs { install.value(&state) }
+        if loaded.spoolCount > 0 {
+            storedSpool = AccountSpool(of: self, count: loaded.spoolCount, lastID: loaded.spoolLastID)
+        }
+        let waiting = inbox
+        inbox = []
+        for item in waiting {
+            switch item {
+            case .envelope(let envelope): arrive(envelope)
+            case .work(let work): work(self)
+            }
+        }
+    }
+
+    func loadFailed() {
+        isLoading = false
+        let waiting = inbox
+        inbox = []
+        for item in waiting {
+            switch item {
+            case .envelope(let envelope): shard.bounce(envelope, .resourceConstraint)
+            case .work(let work): work(nil)
+            }
+        }
+    }
+
+    /// True when nothing would be lost by forgetting what is in memory.
+    var isEvictable: Bool {
+        isResident && sessionList.isEmpty && inbox.isEmpty && storedSpool?.isBusy != true
+    }
+
+    // MARK: Sessions
+
+    var sessionCount: Int { sessionList.count }
+
+    func forEachSession(_ body: (any Session) -> Void) {
+        for session in sessionList { body(session) }
+    }
+
+    func session(_ resource: String) -> (any Session)? {
+        localSession(resource)
+    }
+
+    func localSession(_ resource: String) -> ClientSession? {
+        sessionList.first { $0.address.resource == resource }
+    }
+
+    func add(_ session: ClientSession) {
+        sessionList.append(session)
+    }
+
+    func remove(_ session: ClientSession) {
+        sessionList.removeAll { $0 === session }
+        if let (id, h) = session.resumption {
+            if endedSessions.count >= 8 { endedSessions.removeFirst() }
+            endedSessions.append((id, h))
+        }
+        if sessionList.isEmpty { shard.idleAccounts.append(self, now: shard.loop.now) }
+    }
+
+    func resumable(_ id: String) -> ClientSession? {
+        sessionList.first { $0.resumption?.id == id }
+    }
+
+    func lastH(of id: String) -> UInt32? {
+        endedSessions.last { $0.id == id }?.h
+    }
+
+    // MARK: Arriving
+
+    func arrive(_ envelope: Envelope) {
+        guard let table else { return shard.bounce(envelope, .remoteServerNotFound) }
+        guard exists else {
+            // RFC 6121 §8.5.1; presence to nobody vanishes, so that it tells nothing.
+            if envelope.stanza.kind != .presence { shard.bounce(envelope, .serviceUnavailable) }
+            return
+        }
+        var event = Arriving(account: self, envelope: envelope)
+        switch table.arriving.run(&event, envelope.stanza) {
+        case .handled: return
+        case .reject(let error): return shard.bounce(event.envelope, error)
+        case .next: break
+        }
+        let stanza = event.envelope.stanza
+        switch stanza.kind {
+        case .iq: arriveIQ(event.envelope, table)
+        case .message: if stanza.type != .error { shard.bounce(event.envelope, .serviceUnavailable) }
+        case .presence: break
+        }
+    }
+
+    private func arriveIQ(_ envelope: Envelope, _ table: HostTable) {
+        guard let to = envelope.stanza.to else { return }
+        if to.resource.isEmpty {
+            shard.request(envelope, table.iq, at: .account, account: self)
+        } else if let session = localSession(to.resource) {
+            session.send(envelope)
+        } else {
+            shard.bounce(envelope, .serviceUnavailable)
+        }
+    }
+
+    // MARK: Delivering
+
+    func deliver(_ envelope: Envelope, to sessions: [any Session]) {
+        if sessions.count == 1 { return sessions[0].send(envelope) }
+        let delivery = Delivery(envelope, stamp: shard.wallClock)
+        for session in sessions {
+            guard let session = session as? ClientSession else { continue }
+            session.send(delivery)
+        }
+    }
+
+    /// A message that no session took: to the modules that keep it, else back.
+    func undeliverable(_ envelope: Envelope) {
+        guard let table else { return }
+        var event = Undeliverable(account: self, envelope: envelope)
+        switch table.undeliverable.run(&event, envelope.stanza) {
+        case .handled: return
+        case .reject(let error): shard.bounce(envelope, error)
+        case .next: shard.bounce(envelope, .serviceUnavailable)
+        }
+    }
+
+    // MARK: Spool
+
+    /// Nil where no module keeps messages.
+    var spool: AccountSpool? {
+        guard table?.spoolPolicy != nil, exists else { return nil }
+        if let storedSpool { return storedSpool }
+        let spool = AccountSpool(of: self, count: 0, lastID: 0)
+        storedSpool = spool
+        return spool
+    }
+
+    /// Only if something waits or is under way.
+    var existingSpool: AccountSpool? { storedSpool }
+
+    var isSpooling: Bool { storedSpool?.isGateShut ?? false }
+
+    func spool(_ envelope: Envelope) {
+        guard let spool else { return shard.bounce(envelope, .serviceUnavailable) }
+        spool.keep(envelope)
+    }
+
+    func drain(to session: any Session) {
+        guard let session = session as? ClientSession else { return }
+        storedSpool?.drain(to: session)
+    }
+
+    /// A session can take messages: whatever waits goes to the one that may have them.
+    func drainToAnyone() {
+        guard let spool = storedSpool, spool.isGateShut else { return }
+        let best = sessionList.filter { $0.isInterested && $0.isConnected }.max { $0.priority < $1.priority }
+        if let best { spool.drain(to: best) }
+    }
+}
+
+/// What one read brings of an account.
+struct LoadedAccount: Sendable {
+    var owner: OwnerID?
+    var installs: [Moved<(inout StateContainer) -> Void>] = []
+    var spoolCount = 0
+    var spoolLastID: Int64 = 0
+}

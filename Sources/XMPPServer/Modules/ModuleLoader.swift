@@ -1,0 +1,95 @@
+import Logging
+import ModuleKit
+
+/// Hosts of equal config share their modules' instances and tables.
+struct HostGroup: Sendable {
+    let hosts: [String]
+    let config: [ModuleConfig]
+    /// In the order of the standard list.
+    let modules: [any Module]
+
+    func info(_ module: any Module) -> ModuleInfo { type(of: module).info }
+}
+
+/// From config to running modules: decode, check, build, compile; all errors at once.
+struct ModuleLoader {
+    let types: [any Module.Type]
+    let context: HostContext
+    let file: String
+
+    /// Makes the instances; those of an unchanged group are taken over from `old`.
+    func load(_ hosts: [HostConfig], keeping old: [HostGroup] = []) async throws(ConfigErrors) -> [HostGroup] {
+        let report = ConfigReport(file: file)
+        var groups: [HostGroup] = []
+        for host in hosts where !groups.contains(where: { $0.config == host.modules && !$0.hosts.contains(host.name) }) {
+            let names = hosts.filter { $0.modules == host.modules }.map(\.name)
+            if let same = old.first(where: { $0.config == host.modules }) {
+                groups.append(HostGroup(hosts: names, config: host.modules, modules: same.modules))
+            } else {
+                groups.append(await make(host, for: names, report))
+            }
+        }
+        try report.finish()
+        return groups
+    }
+
+    private func make(_ host: HostConfig, for names: [String], _ report: ConfigReport) async -> HostGroup {
+        var found: [(order: Int, config: ModuleConfig)] = []
+        for config in host.modules {
+            if let order = types.firstIndex(where: { $0.info.name == config.name }) {
+                found.append((order, config))
+            } else {
+                report.error(line: config.line, key: config.path, "there is no such module")
+            }
+        }
+        found.sort { $0.order < $1.order }
+        var modules: [any Module] = []
+        var provided: Set<ObjectIdentifier> = []
+        for (order, config) in found {
+            let info = types[order].info
+            for need in info.needs where !provided.contains(ObjectIdentifier(need)) {
+                report.error(
+                    line: config.line, key: config.path, "needs a module that provides \(need); none before it does")
+            }
+            provided.formUnion(info.provides.map { ObjectIdentifier($0) })
+            if let module = await make(types[order], config, report) { modules.append(module) }
+        }
+        return HostGroup(hosts: names, config: host.modules, modules: modules)
+    }
+
+    private func make<Made: Module>(_ type: Made.Type, _ config: ModuleConfig, _ report: ConfigReport) async -> (any Module)? {
+        var section = report.section(config.node, path: config.path)
+        let options = Made.Options(from: &section)
+        do {
+            return try await Made(options, in: context)
+        } catch {
+            report.error(line: config.line, key: config.path, "cannot start: \(error)")
+            return nil
+        }
+    }
+
+    /// The tables of one loop.
+    static func world(_ groups: [HostGroup], generation: Int, on kernel: any Kernel, problems: inout [String]) -> World {
+        var hosts: [String: HostTable] = [:]
+        var domains: [String: DomainTable] = [:]
+        for group in groups {
+            var builder = HostBuilder(kernel: kernel)
+            for module in group.modules {
+                builder.begin(group.info(module).name)
+                module.install(on: &builder)
+            }
+            let table = HostTable(builder, problems: &problems)
+            for host in group.hosts {
+                hosts[host] = table
+                for domain in table.domains {
+                    let name = "\(domain.prefix).\(host)"
+                    if domains[name] != nil || group.hosts.contains(name) {
+                        problems.append("\(domain.module): the domain \(name) is taken")
+                    }
+                    domains[name] = DomainTable(domain, domain: name, problems: &problems)
+                }
+            }
+        }
+        return World(generation: generation, hosts: hosts, domains: domains)
+    }
+}

@@ -1,0 +1,104 @@
+import ModuleKit
+
+/// Everything that modules do for one group of hosts of equal config, on one loop.
+final class HostTable {
+    let received: CompiledPoint<Received>
+    let arriving: CompiledPoint<Arriving>
+    let sending: CompiledPoint<Sending>
+    let undeliverable: CompiledPoint<Undeliverable>
+    let bound: [(any Session) -> Void]
+    let available: [(any Session) -> Void]
+    let closed: [(any Session) -> Void]
+    let iq: IQTable
+    let disco: [Target: DiscoInfo]
+    let loaders: [AccountLoader]
+    let streamFeatures: [Element]
+    let spoolPolicy: SpoolPolicy?
+    let counters: [Counter]
+    let domains: [DomainBuilder]
+    let commands: [Command]
+    let contacts: (any ContactService)?
+
+    init(_ builder: HostBuilder, problems: inout [String]) {
+        received = .compile(builder.received, named: "received", problems: &problems)
+        arriving = .compile(builder.arriving, named: "arriving", problems: &problems)
+        sending = .compile(builder.sending, named: "sending", problems: &problems)
+        undeliverable = .compile(builder.undeliverable, named: "undeliverable", problems: &problems)
+        bound = builder.bound.registrations.map(\.handler)
+        available = builder.available.registrations.map(\.handler)
+        closed = builder.closed.registrations.map(\.handler)
+        iq = IQTable(builder.iqRoutes, problems: &problems)
+        disco = builder.disco
+        loaders = builder.loaders
+        streamFeatures = builder.streamFeatures
+        spoolPolicy = builder.spoolPolicy
+        counters = builder.counters
+        domains = builder.domains
+        commands = builder.commands
+        contacts = builder.find((any ContactService).self)
+    }
+}
+
+/// A module's own domain under one virtual host, on one loop.
+final class DomainTable {
+    let domain: String
+    let disco: DiscoInfo
+    let iq: IQTable
+    let entities: EntityKind?
+
+    init(_ builder: DomainBuilder, domain: String, problems: inout [String]) {
+        self.domain = domain
+        disco = builder.disco
+        iq = IQTable(builder.iqRoutes, problems: &problems)
+        entities = builder.entities
+    }
+}
+
+/// Requests by what they ask, in one table; no two handlers for one.
+struct IQTable {
+    struct Key: Hashable {
+        let type: IQRoute.RequestType
+        let namespace: Namespace
+        let name: String
+        let target: Target
+    }
+
+    private var routes: [Key: IQRoute] = [:]
+    /// In the order of registration, for `modules --pipeline`.
+    let all: [IQRoute]
+
+    init(_ routes: [IQRoute], problems: inout [String]) {
+        all = routes
+        for route in routes {
+            for target in route.targets {
+                let key = Key(type: route.type, namespace: route.namespace, name: "\(route.name)", target: target)
+                if let other = self.routes[key] {
+                    problems.append(
+                        "\(other.module) and \(route.module) both answer iq \(route.type) \(route.name) in "
+                            + "\(route.namespace) at the \(target)")
+                }
+                self.routes[key] = route
+            }
+        }
+    }
+
+    func route(_ type: IQRoute.RequestType, _ payload: ElementView, at target: Target) -> IQRoute? {
+        guard let namespace = payload.namespace else { return nil }
+        return routes[Key(type: type, namespace: namespace, name: payload.name, target: target)]
+    }
+}
+
+/// All tables of one loop. Immutable; a reload puts another in its place.
+final class World {
+    let generation: Int
+    /// By virtual host.
+    let hosts: [String: HostTable]
+    /// By full domain of a module's service.
+    let domains: [String: DomainTable]
+
+    init(generation: Int, hosts: [String: HostTable], domains: [String: DomainTable]) {
+        self.generation = generation
+        self.hosts = hosts
+        self.domains = domains
+    }
+}

@@ -1,0 +1,225 @@
+import Logging
+import ModuleKit
+
+/// Everything of the server that lives on one event loop: the accounts, sessions and entities whose home it is, and the
+/// way of a stanza between them.
+///
+/// Confined to `loop`; only `office` and `home` may be used from elsewhere.
+final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
+    let loop: any Loop
+    let office: PostOffice
+    let storage: any StorageBackend
+    let settings: KernelSettings
+    let log: Logger
+    var world: World
+
+    var accounts: [BareJID: LocalAccount] = [:]
+    var sessions: [UInt64: ClientSession] = [:]
+    var entities: [BareJID: EntityBox] = [:]
+    var counts = ShardCounts()
+    private var nextSession: UInt64 = 0
+    /// Sessions that have something to say when the turn ends.
+    private var speaking: [ClientSession] = []
+    /// Accounts without a session, in the order in which they may be forgotten.
+    var idleAccounts = IdleAccounts()
+    var loadBudget = LoadBudget()
+    let stanzaReader = StanzaReader()
+    var isStopping = false
+
+    init(
+        loop: any Loop, office: PostOffice, storage: any StorageBackend, settings: KernelSettings, world: World,
+        log: Logger
+    ) {
+        self.loop = loop
+        self.office = office
+        self.storage = storage
+        self.settings = settings
+        self.world = world
+        self.log = log
+    }
+
+    // MARK: Kernel
+
+    var loopIndex: Int { loop.index }
+    var wallClock: Timestamp { loop.wallClock }
+
+    var home: KernelHandle {
+        let (loop, shard) = (loop, Weak(self))
+        return KernelHandle { work in
+            loop.post(.work { if let shard = shard.value { work(shard) } })
+        }
+    }
+
+    func disco(_ target: Target, of domain: String) -> DiscoInfo? {
+        if let host = world.hosts[domain] {
+            var info = host.disco[target] ?? DiscoInfo()
+            if target == .host {
+                info.items += host.domains.map { DiscoInfo.Item(address: "\($0.prefix).\(domain)") }
+            }
+            return info
+        }
+        return target == .host ? world.domains[domain]?.disco : nil
+    }
+
+    func withResident(_ address: BareJID, _ body: (any Account) -> Void) {
+        if let account = accounts[address], account.isResident { body(account) }
+    }
+
+    // MARK: Mail
+
+    func receive(_ mail: consuming Mail) {
+        switch consume mail {
+        case .stanza(let address, let envelope): arrive(address, envelope)
+        case .session(let session, let envelope):
+            if let session = sessions[session.id] { session.send(envelope) } else { counts.lostReplies += 1 }
+        case .closed(let receipt): sessions[receipt.session.id]?.closed(receipt)
+        case .work(let work): work()
+        }
+    }
+
+    func turnEnded() {}
+
+    /// The session is asked what it has to say (`<r/>`, `<a/>`) at the end of this turn.
+    func atEndOfTurn(_ session: ClientSession) {
+        if speaking.isEmpty { loop.defer_ { [self] in endTurn() } }
+        speaking.append(session)
+    }
+
+    private func endTurn() {
+        let sessions = speaking
+        speaking.removeAll(keepingCapacity: true)
+        for session in sessions { session.turnEnded() }
+    }
+
+    func makeSessionRef() -> SessionRef {
+        nextSession += 1
+        return SessionRef(loop: Int32(loop.index), id: nextSession)
+    }
+
+    // MARK: Routing
+
+    func route(_ envelope: Envelope) {
+        guard let to = envelope.stanza.to else { return }
+        let home = office.home(of: to.bare)
+        if let host = world.hosts[to.domain] {
+            if to.local.isEmpty { return arriveAtHost(envelope, host) }
+        } else if let domain = world.domains[to.domain] {
+            if to.local.isEmpty { return arriveAtDomain(envelope, domain) }
+        } else {
+            return bounce(envelope, .remoteServerNotFound)
+        }
+        if home == loop.index {
+            arrive(to.bare, envelope)
+        } else {
+            office.loops[home].post(.stanza(to.bare, envelope))
+        }
+    }
+
+    func bounce(_ envelope: Envelope, _ error: StanzaError) {
+        let stanza = envelope.stanza
+        guard stanza.canBeRejected, stanza.from != nil, !isSilent(stanza) else { return }
+        counts.bounced += 1
+        route(Envelope(stanza.reply(error: error)))
+    }
+
+    /// Presence that nobody expects an answer to (RFC 6121 §4).
+    private func isSilent(_ stanza: Stanza) -> Bool {
+        stanza.kind == .presence && (stanza.type == .unavailable || stanza.type == .probe)
+    }
+
+    /// At the home loop of the address.
+    func arrive(_ address: BareJID, _ envelope: Envelope) {
+        if let account = accounts[address], account.isResident { return account.arrive(envelope) }
+        if let domain = world.domains[address.domain] { return arriveAtEntity(address, envelope, domain) }
+        guard world.hosts[address.domain] != nil else { return bounce(envelope, .remoteServerNotFound) }
+        guard !isStopping else { return bounce(envelope, .recipientUnavailable) }
+        let account = account(address)
+        guard account.wait(.envelope(envelope)) else { return bounce(envelope, .resourceConstraint) }
+        load(account, for: envelope.stanza.from?.bare)
+    }
+
+    private func arriveAtHost(_ envelope: Envelope, _ host: HostTable) {
+        switch envelope.stanza.kind {
+        case .iq: request(envelope, host.iq, at: .host, account: nil)
+        // RFC 6121 §8.5.1 leaves it to the server: nobody reads what is sent to a host.
+        case .message: if envelope.stanza.type != .error { bounce(envelope, .serviceUnavailable) }
+        case .presence: break
+        }
+    }
+
+    private func arriveAtDomain(_ envelope: Envelope, _ domain: DomainTable) {
+        switch envelope.stanza.kind {
+        case .iq: request(envelope, domain.iq, at: .host, account: nil)
+        case .message: bounce(envelope, .serviceUnavailable)
+        case .presence: break
+        }
+    }
+
+    // MARK: Timers
+
+    static let sweepTag = 0
+
+    func start() {
+        _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
+    }
+
+    func timerFired(_ tag: Int) {
+        guard !isStopping else { return }
+        loadBudget.renew()
+        sweep()
+        hibernate()
+        _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
+    }
+}
+
+/// A reference that keeps nothing alive, to be carried through completions.
+struct Weak<Object: AnyObject & Sendable>: Sendable {
+    weak let value: Object?
+
+    init(_ value: Object) {
+        self.value = value
+    }
+}
+
+/// What the loops of a server share of the config.
+struct KernelSettings: Sendable {
+    var limits: LimitsConfig
+    var streamManagement: StreamManagementConfig
+    /// Accounts without a session that one loop keeps in memory.
+    var idleAccounts: Int
+    /// Stanzas that may wait for an account while it is read.
+    var inbox: Int
+}
+
+/// Numbers of one loop, for `status`.
+struct ShardCounts: Sendable {
+    var bounced = 0
+    var received = 0
+    var delivered = 0
+    var spilled = 0
+    var resumed = 0
+    var loads = 0
+    var failedLoads = 0
+    var lostReplies = 0
+    var failedCommits = 0
+    var unstored = 0
+}
+
+/// How many cold accounts one origin may have loaded until the next sweep (DESIGN: loads are rate-limited per origin).
+struct LoadBudget {
+    static let perOrigin = 500
+    static let mostOrigins = 10_000
+    private var spent: [BareJID: Int] = [:]
+
+    mutating func take(_ origin: BareJID?) -> Bool {
+        guard let origin else { return true }
+        let count = spent[origin, default: 0]
+        guard count < Self.perOrigin, spent.count < Self.mostOrigins || count > 0 else { return false }
+        spent[origin] = count + 1
+        return true
+    }
+
+    mutating func renew() {
+        spent.removeAll(keepingCapacity: spent.count < 1000)
+    }
+}

@@ -1,0 +1,182 @@
+public import Logging
+public import ModuleKit
+import Synchronization
+public import XMPPStream
+
+/// The running server: its loops' shards, and what is common to them. Made by `start`, fed by the transport through
+/// `accept`, ended by `stop`.
+public final class Server: Sendable {
+    let office: PostOffice
+    let shards: [Shard]
+    let storage: any StorageBackend
+    let admission: Admission
+    let pool: WorkPool
+    let log: Logger
+    let types: [any Module.Type]
+    let limits: LimitsConfig
+    private let secret: [UInt8]
+    private let tally = Mutex(LoginCounts())
+    let current: Mutex<Current>
+
+    struct Current {
+        var config: ServerConfig
+        var groups: [HostGroup]
+        var generation: Int
+    }
+
+    private init(
+        config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
+        loops: [any Loop], groups: [HostGroup], log: Logger
+    ) {
+        office = PostOffice(loops: loops)
+        self.storage = storage
+        self.secret = secret
+        self.log = log
+        types = modules
+        limits = config.limits
+        admission = Admission(config.limits.unauthenticated)
+        pool = WorkPool(threads: loops.count, limit: 1000)
+        let settings = KernelSettings(
+            limits: config.limits, streamManagement: config.streamManagement,
+            idleAccounts: max(100, config.accounts.cache / 1500 / max(1, loops.count)),
+            inbox: config.accounts.inbox)
+        let (office, empty) = (office, World(generation: 0, hosts: [:], domains: [:]))
+        shards = loops.map {
+            Shard(loop: $0, office: office, storage: storage, settings: settings, world: empty, log: log)
+        }
+        current = Mutex(Current(config: config, groups: groups, generation: 1))
+    }
+
+    /// Makes the modules, builds the tables of every loop and begins to read mail. Opens no socket.
+    ///
+    /// - Parameter secret: makes the keys that unknown users seem to have; the same after every restart.
+    /// - Throws: every error that the modules found in their sections, and of their fitting together.
+    public static func start(
+        config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
+        loops: [any Loop], log: Logger
+    ) async throws(ConfigErrors) -> Server {
+        let loader = ModuleLoader(types: modules, context: HostContext(storage: storage, log: log), file: config.file)
+        let groups = try await loader.load(config.hosts)
+        let server = Server(
+            config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups, log: log)
+        try server.check(groups)
+        for shard in server.shards {
+            var problems: [String] = []
+            shard.world = ModuleLoader.world(groups, generation: 1, on: shard, problems: &problems)
+            shard.loop.attach(shard)
+            shard.loop.post(.work { shard.start() })
+        }
+        return server
+    }
+
+    /// Builds the tables once for their errors.
+    func check(_ groups: [HostGroup]) throws(ConfigErrors) {
+        var problems: [String] = []
+        guard let shard = shards.first else { return }
+        _ = ModuleLoader.world(groups, generation: 0, on: shard, problems: &problems)
+        guard problems.isEmpty else {
+            let file = current.withLock { $0.config.file }
+            throw ConfigErrors(
+                Set(problems).sorted().map { ConfigProblem(file: file, line: 0, key: "modules", reason: $0) })
+        }
+    }
+
+    func shard(of loop: any Loop) -> Shard { shards[loop.index] }
+
+    /// A connection has come, on its transport's loop; with direct TLS when the handshake is done. One too many is cut
+    /// at once.
+    public func accept(_ transport: any StreamTransport, tls: TLSMode) -> any StreamHandler {
+        guard admission.enter(transport.peer) else {
+            count(\.refused)
+            transport.abort()
+            return Refusal()
+        }
+        transport.limits = limits.unauthenticated.elements.xml
+        let negotiation = ClientNegotiation(self, transport, tls: tls)
+        negotiation.begin()
+        if tls == .direct, transport.tls != nil { negotiation.tlsEstablished() }
+        return negotiation
+    }
+
+    func policy(of host: String, _ table: HostTable) -> HostPolicy {
+        let iterations = current.withLock { current in
+            current.config.hosts.first { $0.name == host }?.auth.iterations ?? AuthConfig().iterations
+        }
+        return HostPolicy(
+            authentication: AuthenticationPolicy(
+                iterations: iterations, secret: secret, attempts: limits.unauthenticated.attempts),
+            streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
+    }
+
+    /// An account was made or removed, or has another password: its sessions end, and nothing old is believed of it.
+    public func accountChanged(_ address: BareJID) {
+        let shard = shards[office.home(of: address)]
+        shard.loop.post(.work { shard.accountChanged(address) })
+    }
+
+    // MARK: Numbers
+
+    struct LoginCounts {
+        var authenticated = 0
+        var rejected = 0
+        var refused = 0
+        var timedOut = 0
+    }
+
+    func count(_ field: WritableKeyPath<LoginCounts, Int>) {
+        tally.withLock { $0[keyPath: field] += 1 }
+    }
+
+    var logins: LoginCounts { tally.withLock { $0 } }
+
+    /// Runs `work` on every shard and collects what it says, in the order of the loops.
+    func onEachShard<Value: Sendable>(_ work: @escaping @Sendable (Shard) -> Value) async -> [Value] {
+        var values: [Value] = []
+        for shard in shards {
+            values.append(
+                await withCheckedContinuation { continuation in
+                    shard.loop.post(.work { continuation.resume(returning: work(shard)) })
+                })
+        }
+        return values
+    }
+
+    // MARK: End
+
+    /// Ends every session in order, keeps what they had not taken, lets modules stop, and waits for the disk.
+    public func stop() async {
+        _ = await onEachShard { shard in shard.stop() }
+        // What the first round sent to other loops has arrived there when a second round has been everywhere.
+        for _ in 0..<2 { _ = await onEachShard { _ in } }
+        _ = await onEachShard { shard in shard.hibernate(all: true) }
+        let groups = current.withLock { $0.groups }
+        for group in groups {
+            for module in group.modules { await module.stop() }
+        }
+        // A batch behind all others: when it is done, they are.
+        _ = try? await storage.submit([])
+        for _ in 0..<2 { _ = await onEachShard { _ in } }
+    }
+}
+
+/// Hears out a connection that was cut.
+private final class Refusal: StreamHandler {
+    func streamOpened(_ header: StreamHeader) -> Directive { .stop }
+    func received(_ element: XMLTree) -> Directive { .stop }
+    func streamEnded() {}
+    func streamFailed(_ error: StreamError) {}
+    func tlsEstablished() {}
+    func rehomed() {}
+    func writable() {}
+    func disconnected(clean: Bool) {}
+}
+
+extension Shard {
+    func stop() {
+        isStopping = true
+        for session in Array(sessions.values) {
+            session.spillAll()
+            session.end(.stopping)
+        }
+    }
+}

@@ -1,0 +1,141 @@
+import ModuleKit
+import XMPPStream
+
+/// Stream management of the running session (XEP-0198).
+extension ClientSession {
+    /// The id under which the session can be resumed, and what it has counted as handled.
+    var resumption: (id: String, h: UInt32)? {
+        guard let outstanding, let id = outstanding.resumeID, let management = outstanding.management else { return nil }
+        return (id, management.received.durableH)
+    }
+
+    func manage(_ element: ElementView) -> Directive {
+        if outstanding?.management == nil {
+            if case .enable(let resume, let most) = StreamManagementElement(element) { return enable(resume, most) }
+            if case .malformed(let condition) = StreamManagementElement(element) {
+                transport?.send(XMLTree(StreamManagementElement.failed(condition)))
+                return directive
+            }
+            if element.isNamed("resume") {
+                transport?.send(XMLTree(StreamManagementElement.failed(.unexpectedRequest)))
+                return directive
+            }
+            close(.policyViolation.saying("stream management is not enabled"))
+            return .stop
+        }
+        switch outstanding?.management?.received(element) ?? .unknown {
+        case .answer(let h): transport?.send(XMLTree(StreamManagementElement.answerElement(h: h)))
+        case .acked(let count): arrived(count)
+        case .ignore: break
+        case .reply(let reply): transport?.send(XMLTree(reply))
+        case .streamError(let error):
+            close(error)
+            return .stop
+        case .unknown:
+            close(.unsupportedStanzaType)
+            return .stop
+        }
+        return directive
+    }
+
+    /// `<enable/>`: from here on stanzas count in both directions (XEP-0198 §3).
+    private func enable(_ resume: Bool, _ most: UInt32?) -> Directive {
+        let outstanding = obtainOutstanding()
+        // What was sent before is not part of the count: the kernel's word is all there is.
+        outstanding.queue.removeAll().forEach { $0.receipt = nil }
+        outstanding.management = StreamManagement()
+        let limit = shard.settings.streamManagement.resume
+        if resume {
+            outstanding.resumeID = Base64.encode(Crypto.random(18))
+            let seconds = min(limit.components.seconds, most.map(Int64.init) ?? .max)
+            outstanding.resumeTime = .seconds(max(1, seconds))
+        }
+        transport?.send(
+            XMLTree(
+                StreamManagementElement.enabled(
+                    id: outstanding.resumeID,
+                    max: outstanding.resumeID == nil ? nil : UInt32(clamping: outstanding.resumeTime.components.seconds))))
+        return directive
+    }
+
+    func speakAtEndOfTurn() {
+        guard !isSpeaking else { return }
+        isSpeaking = true
+        shard.atEndOfTurn(self)
+    }
+
+    /// One `<r/>` behind a burst of ours, one `<a/>` when more of the client's stanzas are safe.
+    func turnEnded() {
+        isSpeaking = false
+        guard let outstanding, let transport, !hasEnded, !outstanding.isResuming else { return }
+        if let h = outstanding.management?.owedAnswer() {
+            transport.send(XMLTree(StreamManagementElement.answerElement(h: h)))
+        }
+        let policy = outstanding.management?.policy ?? AckRequestPolicy()
+        if outstanding.management?.sent.burstEnded(policy) == true {
+            transport.send(XMLTree(StreamManagementElement.requestElement))
+        }
+    }
+
+    // MARK: Losing and finding the connection
+
+    /// The connection is gone; the client may resume for a while.
+    func detach() {
+        guard let outstanding else { return end(.closed) }
+        localAccount.existingSpool?.stopDraining(self)
+        outstanding.management?.detached()
+        outstanding.isResuming = false
+        if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
+        outstanding.resumeTimer = shard.loop.schedule(after: outstanding.resumeTime, self, tag: Tag.resumeEnds)
+        spillAll()
+    }
+
+    /// The client is back on another connection. False: its `h` is impossible, and the new stream has been closed.
+    func resume(over newTransport: any StreamTransport, h: UInt32) -> Bool {
+        guard let outstanding else { return false }
+        if let old = transport {
+            // Half-dead, or a second resume at the same time: the newest connection has the session.
+            transport = nil
+            old.handler = nil
+            old.close(.conflict.saying("resumed on another connection"))
+            outstanding.management?.detached()
+        }
+        switch outstanding.management?.resume(h: h) {
+        case .acked(let count): arrived(count)
+        case .ignore: break
+        case .streamError(let error):
+            newTransport.close(error)
+            return false
+        case nil: return false
+        }
+        if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
+        outstanding.resumeTimer = nil
+        transport = newTransport
+        shard.counts.resumed += 1
+        if outstanding.management?.received.openCount == 0 {
+            outstanding.isResuming = true
+            finishResuming()
+        } else {
+            // What is still on its way to the disk would be sent twice by the client: wait, but not for long.
+            outstanding.isResuming = true
+            outstanding.resumeTimer = shard.loop.schedule(after: .seconds(5), self, tag: Tag.resumedAnyway)
+        }
+        return true
+    }
+
+    /// `<resumed/>`, then all that the client has not acknowledged.
+    func finishResuming() {
+        guard let outstanding, outstanding.isResuming, let transport, !hasEnded, let resumption else { return }
+        outstanding.isResuming = false
+        if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
+        outstanding.resumeTimer = nil
+        transport.send(XMLTree(StreamManagementElement.resumed(previd: resumption.id, h: resumption.h)))
+        for delivery in outstanding.queue { write(delivery.stanza, receipt: nil) }
+        if !outstanding.queue.isEmpty {
+            outstanding.management?.sent.requested()
+            transport.send(XMLTree(StreamManagementElement.requestElement))
+        }
+        localAccount.drainToAnyone()
+        resumeIfPossible()
+    }
+}

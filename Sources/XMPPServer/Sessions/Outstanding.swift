@@ -1,0 +1,46 @@
+import ModuleKit
+import XMPPStream
+
+/// What a session has sent and not yet seen arrive, oldest first.
+///
+/// With stream management that is every stanza until the client acknowledges it. Without, it is those that somebody
+/// waits for, until the kernel has taken their bytes.
+final class Outstanding {
+    var queue: UnackedQueue<Delivery>
+    var management: StreamManagement?
+    /// The id for `<resume/>`; nil: the session ends with its connection.
+    var resumeID: String?
+    var resumeTime: Duration = .zero
+    /// Without stream management: the stanza that the next `taken` receipt stands for.
+    private(set) var nextTaken: UInt32 = 0
+    private(set) var firstTaken: UInt32 = 0
+    var spillTimer: TimerToken?
+    var resumeTimer: TimerToken?
+    /// `<resumed/>` waits for open receipts: then the id to name.
+    var isResuming = false
+
+    init(_ limits: StreamManagementConfig) {
+        queue = UnackedQueue(maxCount: limits.queue, maxBytes: limits.queueBytes)
+    }
+
+    var mustPause: Bool { management?.received.isFull ?? false }
+
+    /// A stanza arrived: what its sender is owed. Nil without stream management.
+    func openReceipt(of session: SessionRef, to sink: any ReceiptSink) -> Receipt? {
+        guard let sequence = management?.received.receive() else { return nil }
+        return Receipt(.received, of: session, sequence: sequence, to: sink)
+    }
+
+    func makeTaken() -> UInt32 {
+        defer { nextTaken &+= 1 }
+        return nextTaken
+    }
+
+    /// How many of the oldest the kernel has taken when it has taken this one: writes are in order.
+    func taken(_ sequence: UInt32) -> Int {
+        let count = Int(sequence &- firstTaken) + 1
+        guard count > 0, count <= queue.count else { return 0 }
+        firstTaken = sequence &+ 1
+        return count
+    }
+}

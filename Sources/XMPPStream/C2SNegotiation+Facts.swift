@@ -1,0 +1,105 @@
+internal import XMPPCore
+
+extension C2SNegotiation.Facts {
+    mutating func secured(_ bindings: ChannelBindings) {
+        reached.insert(.secure)
+        self.bindings = bindings
+    }
+
+    /// Checks a stream header; nil: all right.
+    mutating func accept(_ header: StreamHeader, _ serving: (String) -> HostPolicy?) -> StreamError? {
+        if tls == .direct, !reached.contains(.secure) { return .policyViolation }
+        guard let to = header.to, !to.isEmpty else { return .improperAddressing }
+        guard let name = JID.prepared(domain: to) else { return .hostUnknown }
+        if let host {
+            // Another host would get what this one gave: a certificate, an authentication.
+            guard name == host else { return isAuthenticated ? .notAuthorized : .policyViolation }
+        }
+        guard let policy = serving(name) else { return .hostUnknown }
+        host = name
+        self.policy = policy
+        guard Self.isSupported(header.version) else { return .unsupportedVersion }
+        // RFC 6120 §4.7.1: after authentication `from` is who authenticated, if it is there.
+        if let account, let from = header.from, JID(from)?.bare != account { return .invalidFrom }
+        return nil
+    }
+
+    private var isAuthenticated: Bool { reached.contains(.authenticated) }
+
+    /// RFC 6120 §4.7.5: 1.0 or more; none means 0.9.
+    private static func isSupported(_ version: String?) -> Bool {
+        guard let version else { return false }
+        let parts = version.split(separator: ".", omittingEmptySubsequences: false)
+        guard parts.count == 2, let major = StrictNumber.uint32(parts[0]), StrictNumber.uint32(parts[1]) != nil else {
+            return false
+        }
+        return major >= 1
+    }
+
+    func response(to header: StreamHeader) -> StreamHeader {
+        StreamHeader(
+            to: header.from.flatMap { JID($0) }?.description, from: host, id: random.token(), version: "1.0",
+            language: "en", contentNamespace: header.contentNamespace)
+    }
+
+    /// What can be chosen now, strongest first.
+    var mechanisms: [SASLMechanism] {
+        guard let policy = policy?.authentication, authenticationFeature.isOffered(reached) else { return [] }
+        return SASLMechanism.allCases.filter { mechanism in
+            guard policy.mechanisms.contains(mechanism) else { return false }
+            if mechanism.bindsChannel { return !bindings.isEmpty }
+            if mechanism == .plain {
+                return reached.contains(.secure) || (tls == .none && policy.allowsPlainInClear)
+            }
+            return true
+        }
+    }
+
+    var offersTLS: Bool { tls == .required || tls == .optional }
+
+    var tlsFeature: StreamFeature {
+        var element = Element("starttls", .tls)
+        if tls == .required { element.append(Element("required", .tls)) }
+        return StreamFeature(element, requires: [], forbids: [.secure, .authenticated])
+    }
+
+    /// Only the conditions; the list of mechanisms is filled in by `features`.
+    private var authenticationFeature: StreamFeature {
+        StreamFeature(
+            Element("mechanisms", .sasl), requires: tls == .required || tls == .direct ? .secure : [],
+            forbids: .authenticated)
+    }
+
+    /// The `<stream:features/>` of this moment.
+    var features: Element {
+        var features = Element("features", .streams)
+        if offersTLS, tlsFeature.isOffered(reached) { features.append(tlsFeature.element) }
+        if authenticationFeature.isOffered(reached) { appendAuthentication(to: &features) }
+        var offered = policy?.features ?? []
+        offered.insert(Bind.feature, at: 0)
+        if policy?.streamManagement == true {
+            offered.insert(StreamFeature(Element("sm", .streamManagement), requires: .authenticated), at: 1)
+        }
+        for feature in offered where feature.isOffered(reached) { features.append(feature.element) }
+        return features
+    }
+
+    private func appendAuthentication(to features: inout Element) {
+        var list = Element("mechanisms", .sasl)
+        for mechanism in mechanisms {
+            var child = Element("mechanism", .sasl)
+            child.appendText(mechanism.rawValue)
+            list.append(child)
+        }
+        features.append(list)
+        guard mechanisms.contains(where: \.bindsChannel) else { return }
+        // XEP-0440 §2.
+        var types = Element("sasl-channel-binding", .saslChannelBinding)
+        for type in bindings.types {
+            var child = Element("channel-binding", .saslChannelBinding)
+            child[attribute: "type"] = type
+            types.append(child)
+        }
+        features.append(types)
+    }
+}

@@ -1,0 +1,245 @@
+internal import XMPPCore
+
+// The transitions. Every function takes the state apart and sets the next one on each path.
+
+extension C2SNegotiation.Phase {
+    typealias Facts = C2SNegotiation.Facts
+    typealias ElementResult = C2SNegotiation.ElementResult
+    typealias AuthenticationResult = C2SNegotiation.AuthenticationResult
+
+    mutating func opened(
+        _ header: StreamHeader, _ facts: inout Facts, _ serving: (String) -> HostPolicy?
+    ) -> C2SNegotiation.OpenResult {
+        switch consume self {
+        case .opening:
+            self = .negotiating
+        case .restarting:
+            self = .unbound
+        case .negotiating, .startingTLS, .authenticating, .unbound, .binding, .resuming, .ended:
+            self = .ended
+            return .fail(nil, .badFormat.saying("The stream is open already."))
+        }
+        if let error = facts.accept(header, serving) {
+            self = .ended
+            return .fail(facts.response(to: header), error)
+        }
+        return .respond(facts.response(to: header), features: facts.features)
+    }
+
+    mutating func tlsEstablished(_ bindings: ChannelBindings, _ facts: inout Facts) {
+        switch self {
+        case .startingTLS:
+            self = .opening
+            facts.secured(bindings)
+        case .opening:
+            if facts.tls == .direct { facts.secured(bindings) }
+        case .negotiating, .authenticating, .restarting, .unbound, .binding, .resuming, .ended:
+            break
+        }
+    }
+
+    mutating func received(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
+        if element.isNamed("error", .streams) {
+            self = .ended
+            return .close
+        }
+        switch consume self {
+        case .negotiating:
+            self = .negotiating
+            return negotiate(element, &facts)
+        case .authenticating(let sasl):
+            self = .authenticating(sasl)
+            return authenticate(element, sasl, &facts)
+        case .unbound:
+            self = .unbound
+            return bindOrResume(element, facts)
+        case .opening, .startingTLS, .restarting, .binding, .resuming, .ended:
+            // An element while a header, a handshake or our own answer has to come first.
+            self = .ended
+            return .fail(.policyViolation)
+        }
+    }
+
+    /// Before authentication, with no exchange under way.
+    private mutating func negotiate(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
+        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        if element.isNamed("auth", .sasl) {
+            guard let host = facts.host, let policy = facts.policy else {
+                self = .ended
+                return .fail(.internalServerError)
+            }
+            let sasl = SASLServer(
+                host: host, policy: policy.authentication, offered: facts.mechanisms, bindings: facts.bindings,
+                isSecure: facts.reached.contains(.secure), random: facts.random)
+            return begin(element, sasl, &facts)
+        }
+        if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
+        if element.isNamed("response", .sasl) { return .authentication(reject(.malformedRequest, nil, &facts)) }
+        return refuse(element)
+    }
+
+    private mutating func startTLS(_ facts: Facts) -> ElementResult {
+        guard facts.tlsFeature.isOffered(facts.reached), facts.offersTLS else {
+            self = .ended
+            return .refuseTLS(Element("failure", .tls))
+        }
+        self = .startingTLS
+        return .startTLS(Element("proceed", .tls))
+    }
+
+    private mutating func begin(
+        _ auth: ElementView, _ sasl: SASLServer, _ facts: inout Facts
+    ) -> ElementResult {
+        var sasl = sasl
+        switch SASLPayload(auth.text) {
+        case .malformed: return .authentication(reject(.incorrectEncoding, nil, &facts))
+        case .none:
+            let step = sasl.begin(mechanism: auth.attribute("mechanism") ?? "", initial: nil)
+            return .authentication(perform(step, sasl, &facts))
+        case .data(let message):
+            let step = sasl.begin(mechanism: auth.attribute("mechanism") ?? "", initial: message)
+            return .authentication(perform(step, sasl, &facts))
+        }
+    }
+
+    /// An exchange is under way.
+    private mutating func authenticate(
+        _ element: ElementView, _ sasl: SASLServer, _ facts: inout Facts
+    ) -> ElementResult {
+        guard sasl.awaitsClient else {
+            self = .ended
+            return .fail(.policyViolation)
+        }
+        self = .negotiating
+        var sasl = sasl
+        if element.isNamed("response", .sasl) {
+            let step: SASLServer.Step
+            switch SASLPayload(element.text) {
+            case .malformed: step = sasl.fail(.incorrectEncoding)
+            case .none: step = sasl.respond([])
+            case .data(let message): step = sasl.respond(message)
+            }
+            return .authentication(perform(step, sasl, &facts))
+        }
+        if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
+        // A second exchange ends the first and does not begin.
+        if element.isNamed("auth", .sasl) { return .authentication(reject(.malformedRequest, nil, &facts)) }
+        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        return refuse(element)
+    }
+
+    /// What the owner reports about an exchange.
+    mutating func resume(
+        _ facts: inout Facts, _ event: (inout SASLServer) -> SASLServer.Step?
+    ) -> AuthenticationResult? {
+        switch self {
+        case .authenticating(var sasl):
+            return event(&sasl).map { perform($0, sasl, &facts) }
+        case .opening, .negotiating, .startingTLS, .restarting, .unbound, .binding, .resuming, .ended:
+            return nil
+        }
+    }
+
+    private mutating func perform(
+        _ step: SASLServer.Step, _ sasl: SASLServer, _ facts: inout Facts
+    ) -> AuthenticationResult {
+        switch step {
+        case .challenge(let data):
+            self = .authenticating(sasl)
+            return .challenge(SASLPayload.element("challenge", data))
+        case .lookUp(let request):
+            self = .authenticating(sasl)
+            return .lookUp(request)
+        case .check(let check):
+            self = .authenticating(sasl)
+            return .check(check)
+        case .authenticated(let account, let mechanism, let data):
+            self = .restarting
+            facts.account = account
+            facts.reached.insert(.authenticated)
+            let success = SASLPayload.element("success", data ?? [])
+            return .authenticated(
+                C2SNegotiation.Authenticated(account: account, mechanism: mechanism, success: success))
+        case .failed(let failure, let account):
+            return reject(failure, account, &facts)
+        }
+    }
+
+    /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
+    private mutating func reject(
+        _ failure: SASLFailure, _ account: BareJID?, _ facts: inout Facts
+    ) -> AuthenticationResult {
+        facts.failures += 1
+        let isLast = facts.failures >= facts.policy?.authentication.attempts ?? 1
+        self = isLast ? .ended : .negotiating
+        return .rejected(
+            C2SNegotiation.Rejection(
+                failure: failure, account: account, element: failure.element,
+                closing: isLast ? .policyViolation.saying("Too many failed attempts.") : nil))
+    }
+
+    /// Authenticated.
+    private mutating func bindOrResume(_ element: ElementView, _ facts: Facts) -> ElementResult {
+        if element.namespace == .streamManagement, facts.policy?.streamManagement == true {
+            switch StreamManagementElement(element) {
+            case .resume(let request):
+                self = .resuming
+                return .resume(request)
+            case .malformed(let condition):
+                return .reply(StreamManagementElement.failed(condition))
+            case .enable, .request, .answer:
+                // XEP-0198 §3: not before the resource is bound.
+                return .reply(StreamManagementElement.failed(.unexpectedRequest))
+            case .unknown:
+                return refuse(element)
+            }
+        }
+        switch Bind.read(element) {
+        case .request(let request):
+            self = .binding(request)
+            return .bind(request)
+        case .refused(let answer): return .reply(answer)
+        case .other: break
+        }
+        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        // One authentication per stream.
+        if element.isNamed("auth", .sasl) {
+            self = .ended
+            return .fail(.policyViolation)
+        }
+        return refuse(element)
+    }
+
+    /// RFC 6120 §4.9.3.12 and §4.9.3.24.
+    private mutating func refuse(_ element: ElementView) -> ElementResult {
+        let isStanza =
+            element.isNamed("iq", .client) || element.isNamed("message", .client)
+            || element.isNamed("presence", .client)
+        self = .ended
+        return .fail(isStanza ? .notAuthorized : .unsupportedStanzaType)
+    }
+
+    mutating func bound(_ address: JID) -> Element? {
+        guard case .binding(let request) = self else { return nil }
+        self = .ended
+        return Bind.result(id: request.id, address)
+    }
+
+    mutating func refuseBind(_ error: StanzaError) -> Element? {
+        guard case .binding(let request) = self else { return nil }
+        self = .unbound
+        return Bind.refusal(id: request.id, error)
+    }
+
+    mutating func resumed() -> Bool {
+        guard case .resuming = self else { return false }
+        self = .ended
+        return true
+    }
+
+    mutating func refuseResume(_ condition: StanzaError.Condition, _ h: UInt32?) -> Element? {
+        guard case .resuming = self else { return nil }
+        self = .unbound
+        return StreamManagementElement.failed(condition, h: h)
+    }
+}

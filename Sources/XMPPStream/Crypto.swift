@@ -1,0 +1,100 @@
+import COpenSSL
+
+/// The hash of a SCRAM mechanism.
+public enum HashFunction: String, Hashable, Sendable, CaseIterable {
+    case sha256 = "SHA-256"
+    case sha1 = "SHA-1"
+
+    /// Bytes of a digest.
+    public var length: Int {
+        switch self {
+        case .sha1: 20
+        case .sha256: 32
+        }
+    }
+
+    fileprivate var digest: OpaquePointer? {
+        switch self {
+        case .sha1: EVP_sha1()
+        case .sha256: EVP_sha256()
+        }
+    }
+}
+
+/// What SASL needs of OpenSSL. A failure can only mean that the process has no memory or no entropy left, and going
+/// on with a wrong key would be worse than stopping.
+public enum Crypto {
+    public static func hash(_ function: HashFunction, _ bytes: [UInt8]) -> [UInt8] {
+        var length: UInt32 = 0
+        let result = filled(function.length) { target in
+            EVP_Digest(bytes, bytes.count, target.baseAddress, &length, function.digest, nil)
+        }
+        precondition(Int(length) == function.length, "OpenSSL cannot hash")
+        return result
+    }
+
+    public static func hmac(_ function: HashFunction, key: [UInt8], _ message: [UInt8]) -> [UInt8] {
+        var length: UInt32 = 0
+        let result = filled(function.length) { target in
+            HMAC(
+                function.digest, key, Int32(truncatingIfNeeded: key.count), message, message.count, target.baseAddress,
+                &length) == nil ? 0 : 1
+        }
+        precondition(Int(length) == function.length, "OpenSSL cannot authenticate")
+        return result
+    }
+
+    /// PBKDF2 (RFC 8018 §5.2), the `Hi` of RFC 5802. Slow on purpose: not for an event loop.
+    public static func pbkdf2(_ function: HashFunction, password: [UInt8], salt: [UInt8], iterations: Int) -> [UInt8] {
+        // An empty array has no address, and OpenSSL takes none for "the default".
+        let empty: [CChar] = [0]
+        let characters = password.isEmpty ? empty : password.map { CChar(bitPattern: $0) }
+        return filled(function.length) { target in
+            PKCS5_PBKDF2_HMAC(
+                characters, Int32(truncatingIfNeeded: password.count), salt, Int32(truncatingIfNeeded: salt.count),
+                Int32(clamping: max(1, iterations)), function.digest, Int32(truncatingIfNeeded: target.count),
+                target.baseAddress)
+        }
+    }
+
+    /// Bytes from the system's generator.
+    public static func random(_ count: Int) -> [UInt8] {
+        filled(count) { RAND_bytes($0.baseAddress, Int32(truncatingIfNeeded: $0.count)) }
+    }
+
+    /// Compares without telling by its time where the difference is. The length is no secret.
+    public static func isEqual(_ left: [UInt8], _ right: [UInt8]) -> Bool {
+        left.count == right.count && CRYPTO_memcmp(left, right, left.count) == 0
+    }
+
+    private static func filled(_ count: Int, _ fill: (UnsafeMutableBufferPointer<UInt8>) -> Int32) -> [UInt8] {
+        [UInt8](unsafeUninitializedCapacity: count) { target, length in
+            let result = fill(UnsafeMutableBufferPointer(rebasing: target[..<count]))
+            precondition(result == 1, "OpenSSL failed")
+            length = count
+        }
+    }
+}
+
+/// Where nonces and stream ids come from.
+public enum RandomSource: Hashable, Sendable {
+    /// The system's generator.
+    case system
+    /// Always the same bytes, repeated as often as needed: for tests with the vectors of an RFC.
+    case fixed([UInt8])
+
+    func bytes(_ count: Int) -> [UInt8] {
+        switch self {
+        case .system: Crypto.random(count)
+        case .fixed(let bytes): bytes.isEmpty ? [] : (0..<count).map { bytes[$0 % bytes.count] }
+        }
+    }
+
+    /// Printable, without a comma, 128 bits or more of the source.
+    func token() -> String {
+        switch self {
+        case .system: Base64.encode(bytes(18))
+        case .fixed(let bytes): String(decoding: bytes, as: UTF8.self)
+        }
+    }
+}

@@ -1,0 +1,81 @@
+/// The mechanisms that exist here, strongest first.
+public enum SASLMechanism: String, Hashable, Sendable, CaseIterable {
+    case scramSHA256Plus = "SCRAM-SHA-256-PLUS"
+    case scramSHA1Plus = "SCRAM-SHA-1-PLUS"
+    case scramSHA256 = "SCRAM-SHA-256"
+    case scramSHA1 = "SCRAM-SHA-1"
+    case plain = "PLAIN"
+
+    /// The hash of a SCRAM mechanism; nil: PLAIN.
+    public var hash: HashFunction? {
+        switch self {
+        case .scramSHA256Plus, .scramSHA256: .sha256
+        case .scramSHA1Plus, .scramSHA1: .sha1
+        case .plain: nil
+        }
+    }
+
+    /// Tied to the TLS connection that it runs in.
+    public var bindsChannel: Bool {
+        switch self {
+        case .scramSHA256Plus, .scramSHA1Plus: true
+        case .scramSHA256, .scramSHA1, .plain: false
+        }
+    }
+}
+
+/// The values that tie an authentication to its TLS connection; nil: TLS does not have that one.
+public struct ChannelBindings: Hashable, Sendable {
+    /// `tls-exporter` (RFC 9266): 32 bytes for the label `EXPORTER-Channel-Binding`; before TLS 1.3 only with the
+    /// extended master secret.
+    public var exporter: [UInt8]?
+    /// `tls-server-end-point` (RFC 5929 §4): the hash of the server's certificate.
+    public var serverEndPoint: [UInt8]?
+
+    public init(exporter: [UInt8]? = nil, serverEndPoint: [UInt8]? = nil) {
+        self.exporter = exporter
+        self.serverEndPoint = serverEndPoint
+    }
+
+    public static let none = ChannelBindings()
+
+    var isEmpty: Bool { exporter == nil && serverEndPoint == nil }
+
+    /// The names of those that are there, strongest first.
+    var types: [String] {
+        (exporter == nil ? [] : ["tls-exporter"]) + (serverEndPoint == nil ? [] : ["tls-server-end-point"])
+    }
+
+    subscript(type: String) -> [UInt8]? {
+        switch type {
+        case "tls-exporter": exporter
+        case "tls-server-end-point": serverEndPoint
+        default: nil
+        }
+    }
+}
+
+/// How a host lets its users log in.
+public struct AuthenticationPolicy: Hashable, Sendable {
+    /// What is offered, as far as TLS allows it.
+    public var mechanisms: Set<SASLMechanism>
+    /// PLAIN without TLS: only for listeners whose TLS is `none`.
+    public var allowsPlainInClear: Bool
+    /// Of new credentials, and what an unknown user seems to have.
+    public var iterations: Int
+    /// Makes the credentials of unknown users; kept over restarts, never shown.
+    public var secret: [UInt8]
+    /// Failures on one stream; the last one ends it.
+    public var attempts: Int
+
+    public init(
+        mechanisms: Set<SASLMechanism> = Set(SASLMechanism.allCases), allowsPlainInClear: Bool = false,
+        iterations: Int = 10_000, secret: [UInt8], attempts: Int = 5
+    ) {
+        self.mechanisms = mechanisms
+        self.allowsPlainInClear = allowsPlainInClear
+        self.iterations = iterations
+        self.secret = secret
+        self.attempts = attempts
+    }
+}

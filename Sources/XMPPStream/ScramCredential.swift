@@ -1,0 +1,83 @@
+public import XMPPCore
+
+/// What the server keeps of a password: enough to check a proof of it, not enough to log in (RFC 5802 §3).
+public struct ScramCredential: Hashable, Sendable {
+    public var hash: HashFunction
+    public var iterations: Int
+    public var salt: [UInt8]
+    public var storedKey: [UInt8]
+    public var serverKey: [UInt8]
+
+    public init(hash: HashFunction, iterations: Int, salt: [UInt8], storedKey: [UInt8], serverKey: [UInt8]) {
+        self.hash = hash
+        self.iterations = iterations
+        self.salt = salt
+        self.storedKey = storedKey
+        self.serverKey = serverKey
+    }
+
+    /// Derives the keys. Slow on purpose: not for an event loop.
+    public init(
+        deriving hash: HashFunction, from password: PreparedPassword, iterations: Int,
+        salt: [UInt8] = Crypto.random(ScramCredential.saltLength)
+    ) {
+        let salted = Crypto.pbkdf2(hash, password: password.bytes, salt: salt, iterations: max(1, iterations))
+        self.init(
+            hash: hash, iterations: max(1, iterations), salt: salt,
+            storedKey: Crypto.hash(hash, Crypto.hmac(hash, key: salted, Array("Client Key".utf8))),
+            serverKey: Crypto.hmac(hash, key: salted, Array("Server Key".utf8)))
+    }
+
+    /// Bytes of the salts that we make.
+    public static let saltLength = 16
+    /// More would be a way to keep a processor busy.
+    public static let iterationRange = 1...10_000_000
+
+    /// Derives the keys again and compares. Slow on purpose: not for an event loop.
+    public func matches(_ password: PreparedPassword) -> Bool {
+        let derived = ScramCredential(deriving: hash, from: password, iterations: iterations, salt: salt)
+        return Crypto.isEqual(derived.storedKey, storedKey)
+    }
+
+    /// The credential of a user who does not exist: the same at every try, as strong as a real one, and nobody knows
+    /// a password for it.
+    public static func fake(
+        _ hash: HashFunction, account: BareJID, iterations: Int, secret: [UInt8]
+    ) -> ScramCredential {
+        let name = "\(hash.rawValue)|\(account.domain)|\(account.local)"
+        func derived(_ label: String) -> [UInt8] {
+            Crypto.hmac(.sha256, key: secret, Array("\(label)|\(name)".utf8))
+        }
+        return ScramCredential(
+            hash: hash, iterations: iterations, salt: Array(derived("salt").prefix(saltLength)),
+            storedKey: Array(derived("stored").prefix(hash.length)),
+            serverKey: Array(derived("server").prefix(hash.length)))
+    }
+}
+
+extension ScramCredential: CustomStringConvertible {
+    /// `SCRAM-SHA-256$10000:salt$storedKey:serverKey`, for export and import.
+    public var text: String {
+        let keys = "\(Base64.encode(storedKey)):\(Base64.encode(serverKey))"
+        return "SCRAM-\(hash.rawValue)$\(iterations):\(Base64.encode(salt))$\(keys)"
+    }
+
+    /// Reads what `text` writes; nil: it is something else, or a number or a length is out of range.
+    public init?(text: String) {
+        let fields = text.split(separator: "$", omittingEmptySubsequences: false)
+        guard fields.count == 3, fields[0].hasPrefix("SCRAM-"),
+            let hash = HashFunction(rawValue: String(fields[0].dropFirst(6)))
+        else { return nil }
+        let first = fields[1].split(separator: ":", omittingEmptySubsequences: false)
+        let keys = fields[2].split(separator: ":", omittingEmptySubsequences: false)
+        guard first.count == 2, keys.count == 2, let iterations = StrictNumber.uint32(first[0]).map(Int.init),
+            Self.iterationRange.contains(iterations), let salt = Base64.decode(String(first[1])),
+            (1...256).contains(salt.count), let stored = Base64.decode(String(keys[0])),
+            let server = Base64.decode(String(keys[1])), stored.count == hash.length, server.count == hash.length
+        else { return nil }
+        self.init(hash: hash, iterations: iterations, salt: salt, storedKey: stored, serverKey: server)
+    }
+
+    /// Without the keys, so that no log has them.
+    public var description: String { "SCRAM-\(hash.rawValue)" }
+}

@@ -1,0 +1,86 @@
+public import XMPPCore
+
+/// Stream management of one session, from `<enable/>` on (XEP-0198): both counts, and what to answer when.
+///
+/// It outlives the connection: `detached()` when that is gone, `resume(_:)` when the client is back. The stanzas
+/// themselves are in an `UnackedQueue` beside it.
+public struct StreamManagement: Hashable, Sendable {
+    public var received: ReceivedLedger
+    public var sent = SentLedger()
+    public var policy: AckRequestPolicy
+    /// What the client was told last.
+    private var toldH: UInt32 = 0
+    /// The count that the client asked for and has not been told yet.
+    private var askedH: UInt32?
+
+    public init(policy: AckRequestPolicy = AckRequestPolicy(), openLimit: Int = 1024) {
+        self.policy = policy
+        received = ReceivedLedger(limit: openLimit)
+    }
+
+    public enum ElementResult: Hashable, Sendable {
+        /// `<r/>`: send `<a/>` with this `h` at once.
+        case answer(h: UInt32)
+        /// Drop so many of the oldest stanzas in the queue.
+        case acked(Int)
+        case ignore
+        /// Send it and go on.
+        case reply(Element)
+        case streamError(StreamError)
+        /// Not an element of stream management.
+        case unknown
+    }
+
+    /// An element of `urn:xmpp:sm:3` arrived in the running session.
+    public mutating func received(_ element: ElementView) -> ElementResult {
+        switch StreamManagementElement(element) {
+        case .request:
+            toldH = received.durableH
+            askedH = toldH == received.received ? nil : received.received
+            return .answer(h: toldH)
+        case .answer(let h):
+            return acknowledge(h)
+        case .enable, .resume:
+            // XEP-0198 §3: once per stream.
+            return .reply(StreamManagementElement.failed(.unexpectedRequest))
+        case .malformed:
+            // No schema has such a number; going on would mean to guess what the client handled.
+            if element.isNamed("a", .streamManagement) { return .streamError(.invalidXML) }
+            return .reply(StreamManagementElement.failed(.unexpectedRequest))
+        case .unknown:
+            return .unknown
+        }
+    }
+
+    private mutating func acknowledge(_ h: UInt32) -> ElementResult {
+        switch sent.acknowledge(h) {
+        case .acked(let count): .acked(count)
+        case .ignore: .ignore
+        case .streamError(let error): .streamError(error)
+        }
+    }
+
+    /// Before the output is flushed: the `h` of an `<a/>` that the client asked for when it could not be given yet;
+    /// nil: nothing is owed or nothing is new.
+    public mutating func owedAnswer() -> UInt32? {
+        guard let asked = askedH, received.durableH != toldH else { return nil }
+        toldH = received.durableH
+        if Int32(bitPattern: toldH &- asked) >= 0 { askedH = nil }
+        return toldH
+    }
+
+    /// The connection was lost.
+    public mutating func detached() {
+        askedH = nil
+        sent.detached()
+    }
+
+    /// The client is back with the `h` of its `<resume/>`. After `.acked` or `.ignore`: send `<resumed/>` with
+    /// `received.durableH`, then what is left in the queue.
+    public mutating func resume(h: UInt32) -> SentLedger.AcknowledgeResult {
+        let result = sent.acknowledge(h)
+        toldH = received.durableH
+        askedH = nil
+        return result
+    }
+}

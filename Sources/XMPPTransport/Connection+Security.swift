@@ -1,0 +1,60 @@
+internal import NIOCore
+internal import XMPPServer
+
+extension Connection {
+    /// STARTTLS, at the end of the turn in which it was asked for.
+    ///
+    /// The answer to `<starttls/>` goes out in clear. Anything that the client sent behind `<starttls/>` was sent, or
+    /// put there by somebody on the way, before TLS: it must not be taken for what TLS protects (CVE-2011-0411). RFC
+    /// 6120 §5.4.3.3 has the client send nothing, so such a stream ends at once, without the answer.
+    func beginSecurity() {
+        flags.remove(.securityRequested)
+        guard phase == .open, session == nil else { return }
+        guard held.isEmpty, framing.takeLeftover().isEmpty else {
+            origin.counters.injections.increment()
+            return abort()
+        }
+        guard origin.tls != nil else { return abort() }
+        flush()
+        guard !flags.contains(.dead) else { return }
+        flags.remove([.paused, .framingPaused, .deaf, .headerSent])
+        framing.restart()
+        awaitHandshake()
+        setReading(true)
+    }
+
+    /// From now on the client has so much time to speak TLS.
+    func awaitHandshake() {
+        phase = .securing
+        flags.insert(.awaitsHello)
+        barrenBytes = 0
+        setTimer(.handshake, after: origin.options.handshakeTimeout)
+    }
+
+    func makeSession() -> Bool {
+        guard let context = origin.tls else { return false }
+        session = TLSSession(context, host: addressedHost, scratch: nioLoop.resources.tls)
+        return session != nil
+    }
+
+    func securityEstablished() {
+        cancelTimer()
+        phase = .open
+        barrenBytes = 0
+        addressedHost = nil
+        flags.insert(.secured)
+        origin.counters.handshakes.increment()
+        if let handler {
+            handler.tlsEstablished()
+        } else {
+            handler = origin.makeHandler(self)
+        }
+        touch()
+    }
+
+    /// OpenSSL has said why, if there was anybody to say it to.
+    func failSecurity() {
+        if phase == .securing { origin.counters.handshakeFailures.increment() }
+        abort()
+    }
+}

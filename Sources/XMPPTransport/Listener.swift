@@ -1,0 +1,222 @@
+internal import Glibc
+internal import NIOCore
+internal import NIOPosix
+internal import Synchronization
+public import XML
+internal import XMPPServer
+
+/// Where to listen, and what is spoken there.
+public struct ListenerOptions: Sendable {
+    public enum Security: Hashable, Sendable {
+        /// In clear, until the handler starts TLS.
+        case startTLS
+        /// TLS from the first byte (XEP-0368).
+        case direct
+        /// In clear.
+        case none
+    }
+
+    /// Numeric, IPv4 or IPv6.
+    public var address: String
+    /// 0: any free one.
+    public var port: Int
+    public var security: Security
+    /// Connections that the kernel accepts ahead.
+    public var backlog: Int
+    /// How long a client may take for the TLS handshake.
+    public var handshakeTimeout: Duration
+    /// How long a client may take to read the rest of a stream that was closed.
+    public var lingerTimeout: Duration
+    /// What a stream begins with.
+    public var limits: XMLLimits
+
+    public init(
+        address: String, port: Int, security: Security = .startTLS, backlog: Int = 1024,
+        handshakeTimeout: Duration = .seconds(30), lingerTimeout: Duration = .seconds(5),
+        limits: XMLLimits = .unauthenticated
+    ) {
+        self.address = address
+        self.port = port
+        self.security = security
+        self.backlog = backlog
+        self.handshakeTimeout = handshakeTimeout
+        self.lingerTimeout = lingerTimeout
+        self.limits = limits
+    }
+}
+
+/// What has happened at a listener since it was opened.
+public struct ListenerCounts: Hashable, Sendable {
+    public var accepted = 0
+    /// Closed at once, because hardly a descriptor was left.
+    public var refused = 0
+    /// Connections that exist now.
+    public var live = 0
+    public var handshakes = 0
+    public var handshakeFailures = 0
+    public var handshakeTimeouts = 0
+    /// Streams cut because clear bytes followed `<starttls/>`.
+    public var injections = 0
+}
+
+/// What the connections of a listener share with it.
+final class ListenerState: Sendable {
+    struct Counter: ~Copyable, Sendable {
+        private let count = Atomic(0)
+
+        var value: Int { count.load(ordering: .relaxed) }
+        func increment() { count.add(1, ordering: .relaxed) }
+        func decrement() { count.subtract(1, ordering: .relaxed) }
+    }
+
+    struct Counters: ~Copyable, Sendable {
+        let accepted = Counter()
+        let refused = Counter()
+        let live = Counter()
+        let handshakes = Counter()
+        let handshakeFailures = Counter()
+        let handshakeTimeouts = Counter()
+        let injections = Counter()
+    }
+
+    let options: ListenerOptions
+    let counters = Counters()
+    let makeHandler: @Sendable (any StreamTransport) -> any StreamHandler
+    private let context: Mutex<TLSContext?>
+
+    init(
+        _ options: ListenerOptions, tls: TLSContext?,
+        _ makeHandler: @escaping @Sendable (any StreamTransport) -> any StreamHandler
+    ) {
+        self.options = options
+        self.makeHandler = makeHandler
+        context = Mutex(options.security == .none ? nil : tls)
+    }
+
+    var tls: TLSContext? {
+        get { context.withLock { $0 } }
+        set { context.withLock { $0 = newValue } }
+    }
+}
+
+/// An open port. Its connections outlive it.
+public final class Listener: Sendable {
+    public let options: ListenerOptions
+    /// The one listened on.
+    public let port: Int
+    let state: ListenerState
+    private let channel: any Channel
+
+    init(_ state: ListenerState, _ channel: any Channel) {
+        options = state.options
+        port = channel.localAddress?.port ?? state.options.port
+        self.state = state
+        self.channel = channel
+    }
+
+    public var counts: ListenerCounts {
+        ListenerCounts(
+            accepted: state.counters.accepted.value,
+            refused: state.counters.refused.value,
+            live: state.counters.live.value,
+            handshakes: state.counters.handshakes.value,
+            handshakeFailures: state.counters.handshakeFailures.value,
+            handshakeTimeouts: state.counters.handshakeTimeouts.value,
+            injections: state.counters.injections.value)
+    }
+
+    /// For handshakes that begin from now on. Does nothing where no TLS is spoken.
+    public func use(_ tls: TLSContext) {
+        guard options.security != .none else { return }
+        state.tls = tls
+    }
+
+    /// Accepts nothing more.
+    public func close() async {
+        try? await channel.close().get()
+    }
+}
+
+/// Why a port cannot be listened on.
+public struct ListenerFailure: Error, Hashable, CustomStringConvertible {
+    public var address: String
+    public var port: Int
+    public var reason: String
+
+    public var description: String {
+        address.contains(":") ? "[\(address)]:\(port): \(reason)" : "\(address):\(port): \(reason)"
+    }
+}
+
+extension ListenerState {
+    /// Opens the port on one loop; what it accepts goes to the loops in turn.
+    func bind(_ accepting: NIOLoop, _ group: MultiThreadedEventLoopGroup, _ loops: [NIOLoop]) async throws -> any Channel {
+        let address: SocketAddress
+        do {
+            address = try SocketAddress(ipAddress: options.address, port: options.port)
+        } catch {
+            throw ListenerFailure(address: options.address, port: options.port, reason: "not a numeric address")
+        }
+        let bootstrap = ServerBootstrap(group: accepting.eventLoop, childGroup: group)
+            .serverChannelOption(.backlog, value: Int32(clamping: options.backlog))
+            .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try channel.pipeline.syncOperations.addHandler(AcceptPause())
+                }
+            }
+            .childChannelInitializer { channel in
+                channel.eventLoop.makeCompletedFuture {
+                    try self.welcome(channel, loops)
+                }
+            }
+        do {
+            return try await bootstrap.bind(to: address).get()
+        } catch {
+            let reason = (error as? IOError).map { String(cString: strerror($0.errnoCode)) } ?? "\(error)"
+            throw ListenerFailure(address: options.address, port: options.port, reason: reason)
+        }
+    }
+
+    private struct NoDescriptorLeft: Error {}
+
+    private func welcome(_ channel: any Channel, _ loops: [NIOLoop]) throws {
+        guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop }) else { return }
+        // The kernel gives out the lowest free descriptor, so its number says how many are in use.
+        let operations = channel.pipeline.syncOperations
+        let descriptor = try operations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
+        if let descriptor, descriptor >= DescriptorLimit.forConnections {
+            counters.refused.increment()
+            throw NoDescriptorLeft()
+        }
+        try Connection.tune(channel, loop)
+        try operations.addHandler(Connection(loop, peer: PeerInfo(channel.remoteAddress), origin: self))
+    }
+}
+
+/// When the process or the machine is out of descriptors or memory, accepting fails at once, again and again: wait a
+/// moment instead of spinning.
+private final class AcceptPause: ChannelInboundHandler {
+    typealias InboundIn = Channel
+
+    private static let pause = TimeAmount.milliseconds(200)
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard let error = error as? IOError, [EMFILE, ENFILE, ENOBUFS, ENOMEM].contains(error.errnoCode) else { return }
+        let channel = context.channel
+        try? channel.syncOptions?.setOption(.autoRead, value: false)
+        context.eventLoop.scheduleTask(in: Self.pause) {
+            try? channel.syncOptions?.setOption(.autoRead, value: true)
+        }
+    }
+}
+
+extension PeerInfo {
+    /// IPv4 addresses mapped into IPv6 are given as IPv4, so that one peer has one address.
+    init(_ address: SocketAddress?) {
+        let numeric = address?.ipAddress ?? ""
+        let mapped = "::ffff:"
+        let isMapped = numeric.hasPrefix(mapped) && numeric.contains(".")
+        self.init(address: isMapped ? String(numeric.dropFirst(mapped.count)) : numeric, port: address?.port ?? 0)
+    }
+}

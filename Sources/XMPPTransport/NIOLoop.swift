@@ -1,0 +1,246 @@
+internal import Glibc
+internal import ModuleKit
+internal import NIOCore
+internal import Synchronization
+internal import XML
+internal import XMPPCore
+internal import XMPPServer
+
+/// One event loop of NIO as the server sees it.
+///
+/// What the loop does comes in turns. A turn handles the mail that has come in, tells the receiver, runs what was put
+/// off to its end, and then lets each connection that was touched write once. Reading counts too: the bytes of all
+/// connections that were readable at once are handled first, then comes one turn.
+///
+/// Confined to its thread, but for `post` and `index`.
+final class NIOLoop: Loop, @unchecked Sendable {
+    let index: Int
+    let eventLoop: any EventLoop
+
+    private struct Inbox {
+        var mail: [Mail] = []
+        /// A turn is to come, or is under way and will look again: nobody needs to wake the loop.
+        var isAwake = false
+    }
+
+    /// Mail from elsewhere.
+    private let inbox = Mutex(Inbox())
+    /// Mail from this loop, which needs no lock.
+    private var ownMail: [Mail] = []
+    /// Empty outside of a turn; kept for its capacity.
+    private var batch: [Mail] = []
+    private var receiver: (any MailReceiver)?
+
+    private var deferred: [() -> Void] = []
+    private var touched: ContiguousArray<Connection> = []
+    private var endingTurn: ContiguousArray<Connection> = []
+    private var isInTurn = false
+    private var isTurnScheduled = false
+    /// Made once: a closure per wake-up would be an allocation each. Holds the loop; emptied when it shuts down.
+    private var turn: @Sendable () -> Void = {}
+
+    private var clock = Instant(nanoseconds: 0)
+    private var isClockFresh = false
+    private var wheel: TimingWheel
+    private var armed: (deadline: Instant, callback: NIOScheduledCallback)?
+
+    /// What the connections of this loop share.
+    let resources = LoopResources()
+
+    init(index: Int, eventLoop: any EventLoop) {
+        self.index = index
+        self.eventLoop = eventLoop
+        wheel = TimingWheel(now: Self.readClock())
+        turn = { self.runTurn() }
+    }
+
+    // MARK: Mail
+
+    func attach(_ receiver: any MailReceiver) {
+        self.receiver = receiver
+    }
+
+    func post(_ mail: Mail) {
+        if eventLoop.inEventLoop {
+            ownMail.append(mail)
+            scheduleTurn()
+            return
+        }
+        let mustWake = inbox.withLock { inbox in
+            inbox.mail.append(mail)
+            guard !inbox.isAwake else { return false }
+            inbox.isAwake = true
+            return true
+        }
+        if mustWake { eventLoop.execute(turn) }
+    }
+
+    /// Takes all mail there is; false: there was none, and the next mail from elsewhere wakes the loop.
+    private func collectMail() -> Bool {
+        let isMore = inbox.withLock { inbox in
+            if inbox.mail.isEmpty {
+                inbox.isAwake = isInTurn
+                return false
+            }
+            swap(&inbox.mail, &batch)
+            inbox.isAwake = true
+            return true
+        }
+        return isMore || !ownMail.isEmpty
+    }
+
+    private func deliverMail() {
+        guard let receiver else {
+            batch.removeAll()
+            ownMail.removeAll()
+            return
+        }
+        while true {
+            var handled = 0
+            for mail in batch {
+                receiver.receive(mail)
+                handled &+= 1
+                if handled & 63 == 0 { isClockFresh = false }
+            }
+            batch.removeAll(keepingCapacity: batch.count <= Self.keptCapacity)
+            // Mail that the loop sends itself while it handles mail is handled before anything is written.
+            guard !ownMail.isEmpty else { return }
+            swap(&batch, &ownMail)
+        }
+    }
+
+    private static let keptCapacity = 16 * 1024
+
+    // MARK: Turns
+
+    /// This connection wants to be heard at the end of this turn. Once per turn; it knows whether it has asked.
+    @inline(__always)
+    func touch(_ connection: Connection) {
+        touched.append(connection)
+        scheduleTurn()
+    }
+
+    func defer_(_ work: @escaping () -> Void) {
+        assertCurrent()
+        deferred.append(work)
+        scheduleTurn()
+    }
+
+    /// Something other than mail is about to be handled: the time is not what it was.
+    @inline(__always)
+    func begin() {
+        isClockFresh = false
+    }
+
+    @inline(__always)
+    private func scheduleTurn() {
+        guard !isInTurn, !isTurnScheduled else { return }
+        isTurnScheduled = true
+        eventLoop.execute(turn)
+    }
+
+    private func runTurn() {
+        isTurnScheduled = false
+        guard !isInTurn else { return }
+        isInTurn = true
+        while true {
+            isClockFresh = false
+            if collectMail() { deliverMail() }
+            receiver?.turnEnded()
+            runDeferred()
+            endTurnOfConnections()
+            guard ownMail.isEmpty, deferred.isEmpty, touched.isEmpty else { continue }
+            isInTurn = false
+            guard collectMail() else { return }
+            isInTurn = true
+            deliverMail()
+        }
+    }
+
+    private func runDeferred() {
+        guard !deferred.isEmpty else { return }
+        let work = deferred
+        deferred.removeAll(keepingCapacity: true)
+        for item in work { item() }
+    }
+
+    private func endTurnOfConnections() {
+        guard !touched.isEmpty else { return }
+        swap(&touched, &endingTurn)
+        for connection in endingTurn { connection.endTurn(on: self) }
+        endingTurn.removeAll(keepingCapacity: endingTurn.count <= Self.keptCapacity)
+    }
+
+    // MARK: Time
+
+    var now: Instant {
+        if !isClockFresh {
+            clock = Self.readClock()
+            isClockFresh = true
+        }
+        return clock
+    }
+
+    var wallClock: Timestamp {
+        var time = timespec()
+        clock_gettime(CLOCK_REALTIME, &time)
+        return Timestamp(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
+    }
+
+    /// The clock that NIO's deadlines are in.
+    private static func readClock() -> Instant {
+        Instant(nanoseconds: Int64(clamping: NIODeadline.now().uptimeNanoseconds))
+    }
+
+    func schedule(after delay: Duration, _ target: any TimerTarget, tag: Int) -> TimerToken {
+        assertCurrent()
+        let now = Self.readClock()
+        let deadline = now.advanced(by: min(max(delay, .zero), .seconds(100 * 365 * 86_400)))
+        let token = wheel.schedule(at: deadline, now: now, target, tag: tag)
+        arm()
+        return token
+    }
+
+    func cancel(_ token: TimerToken) {
+        assertCurrent()
+        wheel.cancel(token)
+    }
+
+    /// Sees to it that NIO calls when the wheel has something to do.
+    private func arm() {
+        guard let next = wheel.nextDeadline() else { return }
+        if let armed {
+            guard next < armed.deadline else { return }
+            armed.callback.cancel()
+        }
+        let deadline = NIODeadline.uptimeNanoseconds(UInt64(max(0, next.nanoseconds)))
+        guard let callback = try? eventLoop.scheduleCallback(at: deadline, handler: self) else { return }
+        armed = (next, callback)
+    }
+
+    private func fireTimers() {
+        armed = nil
+        begin()
+        let now = self.now
+        while let timer = wheel.popDue(now: now) { timer.target.timerFired(timer.tag) }
+        arm()
+    }
+
+    // MARK: Place
+
+    func assertCurrent() {
+        assert(eventLoop.inEventLoop, "called from another thread than the loop's")
+    }
+
+    /// After this the loop does nothing any more.
+    func dissolve() {
+        turn = {}
+        receiver = nil
+    }
+}
+
+extension NIOLoop: NIOScheduledCallbackHandler {
+    func handleScheduledCallback(eventLoop: some EventLoop) {
+        fireTimers()
+    }
+}

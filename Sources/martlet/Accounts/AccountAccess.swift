@@ -1,0 +1,209 @@
+import ModuleKit
+import XMPPServer
+import XMPPStream
+
+/// What the account commands do, on the running server or on its database.
+protocol AccountAccess: Sendable {
+    func add(_ address: BareJID, password: String) async throws(CommandError) -> CommandOutput
+    func remove(_ address: BareJID) async throws(CommandError) -> CommandOutput
+    func setPassword(_ password: String, of address: BareJID) async throws(CommandError) -> CommandOutput
+    /// One address per line; of all hosts if none is named.
+    func list(host: String?) async throws(CommandError) -> CommandOutput
+    /// Makes accounts; an outcome for each, in order. All are durable when it returns.
+    func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome]
+    func close() async
+}
+
+/// An account with the keys of its password.
+struct NewAccount: Sendable, Equatable {
+    var address: BareJID
+    var credentials: [ScramCredential]
+}
+
+enum CreationOutcome: String, Sendable, Equatable {
+    case created, exists
+}
+
+extension AccountAccess {
+    func close() async {}
+}
+
+/// The keys of a password, as they are kept: one set for each hash that a client may ask for.
+enum PasswordKeys {
+    /// - Returns: nil if the password may not be one (RFC 4013: control characters and the like).
+    static func derive(_ password: String, iterations: Int) -> [ScramCredential]? {
+        guard let prepared = PreparedPassword(password) else { return nil }
+        return [HashFunction.sha256, .sha1].map {
+            ScramCredential(deriving: $0, from: prepared, iterations: iterations)
+        }
+    }
+
+    static let refusal = CommandError.usage("the password holds characters that no client can send")
+}
+
+/// The accounts of the running server, by its control socket.
+struct RemoteAccounts: AccountAccess {
+    let client: ControlClient
+
+    func add(_ address: BareJID, password: String) async throws(CommandError) -> CommandOutput {
+        try client.run(request("account add", address, secret: password))
+    }
+
+    func remove(_ address: BareJID) async throws(CommandError) -> CommandOutput {
+        try client.run(request("account remove", address))
+    }
+
+    func setPassword(_ password: String, of address: BareJID) async throws(CommandError) -> CommandOutput {
+        try client.run(request("account password", address, secret: password))
+    }
+
+    func list(host: String?) async throws(CommandError) -> CommandOutput {
+        try client.run(ControlRequest(command: "account list", arguments: host.map { ["host": $0] } ?? [:]))
+    }
+
+    /// The keys go as the secret, an account a line: its address, then its keys, apart by spaces. The answer is a
+    /// table with an outcome per line.
+    func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome] {
+        let lines = accounts.map { account in
+            ([account.address.description] + account.credentials.map(\.text)).joined(separator: " ")
+        }
+        let request = ControlRequest(command: "account import", secret: lines.joined(separator: "\n"))
+        guard case .table(_, let rows) = try client.run(request), rows.count == accounts.count else {
+            throw .unavailable("the server's answer makes no sense; is it of another version?")
+        }
+        var outcomes: [CreationOutcome] = []
+        for row in rows {
+            guard let outcome = row.last.flatMap(CreationOutcome.init(rawValue:)) else {
+                throw CommandError("the server answered: \(row.joined(separator: " ").printable(limit: 200))")
+            }
+            outcomes.append(outcome)
+        }
+        return outcomes
+    }
+
+    private func request(_ command: String, _ address: BareJID, secret: String? = nil) -> ControlRequest {
+        ControlRequest(command: command, arguments: ["address": address.description], secret: secret)
+    }
+}
+
+/// The accounts in the database of a server that does not run. The caller holds the data directory's lock.
+struct OfflineAccounts: AccountAccess {
+    let storage: any StorageBackend
+    let hosts: [HostConfig]
+    /// Keys of a credential as the kernel stores them.
+    let encode: @Sendable (ScramCredential) -> [UInt8]
+    let now: @Sendable () -> Timestamp
+    /// Kept until the end.
+    let lock: DataLock?
+
+    func add(_ address: BareJID, password: String) async throws(CommandError) -> CommandOutput {
+        let host = try host(of: address)
+        guard let keys = PasswordKeys.derive(password, iterations: host.auth.iterations) else {
+            throw PasswordKeys.refusal
+        }
+        switch try await create([NewAccount(address: address, credentials: keys)]).first {
+        case .created: return .done("\(address) was added")
+        case .exists, nil: throw .exists("\(address) exists already")
+        }
+    }
+
+    func remove(_ address: BareJID) async throws(CommandError) -> CommandOutput {
+        let record = try await record(of: address)
+        _ = try await submit([.removeAccount(record.owner)])
+        return .done("\(address) was removed")
+    }
+
+    func setPassword(_ password: String, of address: BareJID) async throws(CommandError) -> CommandOutput {
+        let host = try host(of: address)
+        let record = try await record(of: address)
+        guard let keys = PasswordKeys.derive(password, iterations: host.auth.iterations) else {
+            throw PasswordKeys.refusal
+        }
+        _ = try await submit([.setCredentials(record.owner, keys.map(encode))])
+        return .done("\(address) has a new password")
+    }
+
+    func list(host: String?) async throws(CommandError) -> CommandOutput {
+        var names = hosts.map(\.name)
+        if let host {
+            guard let name = BareJID.domain(host)?.domain, names.contains(name) else {
+                throw .notFound("\(host.quotedForPrint) is not a host of this server")
+            }
+            names = [name]
+        }
+        var lines: [String] = []
+        for name in names {
+            var last = ""
+            while true {
+                let after = last
+                let page = try await read { snapshot throws(StorageError) in
+                    try snapshot.accounts(host: name, after: after, limit: 1000).map(\.local)
+                }
+                lines += page.map { "\($0)@\(name)" }
+                guard let end = page.last, end != last else { break }
+                last = end
+            }
+        }
+        return .text(lines.joined(separator: "\n"))
+    }
+
+    func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome] {
+        let created = now()
+        let outcomes = try await submit(
+            accounts.map {
+                .createAccount(
+                    host: $0.address.domain, local: $0.address.local, created: created,
+                    credentials: $0.credentials.map(encode))
+            })
+        guard outcomes.count == accounts.count else { throw .unavailable("the database lost count") }
+        return outcomes.map { if case .owner = $0 { .created } else { .exists } }
+    }
+
+    func close() async {
+        await storage.close()
+    }
+
+    private func host(of address: BareJID) throws(CommandError) -> HostConfig {
+        guard let host = hosts.first(where: { $0.name == address.domain }) else {
+            throw .notFound("\(address.domain) is not a host of this server")
+        }
+        return host
+    }
+
+    private func record(of address: BareJID) async throws(CommandError) -> AccountRecord {
+        let (host, local) = (address.domain, address.local)
+        let found = try await read { snapshot throws(StorageError) in
+            try snapshot.account(host: host, local: local)
+        }
+        guard let found else { throw .notFound("\(address) does not exist") }
+        return found
+    }
+
+    private func submit(_ batch: [Mutation]) async throws(CommandError) -> [MutationOutcome] {
+        do {
+            return try await storage.submit(batch)
+        } catch {
+            throw Self.explain(error)
+        }
+    }
+
+    private func read<Value: Sendable>(
+        _ body: @escaping @Sendable (any StorageSnapshot) throws(StorageError) -> Value
+    ) async throws(CommandError) -> Value {
+        do {
+            return try await storage.read([], body)
+        } catch {
+            throw Self.explain(error)
+        }
+    }
+
+    static func explain(_ error: StorageError) -> CommandError {
+        switch error {
+        case .failed(let reason): .unavailable("the database failed: \(reason.printable(limit: 500))")
+        case .full: .unavailable("the disk is full")
+        case .closed: .unavailable("the database is closed")
+        case .timeout: .unavailable("the database did not answer in time")
+        case .damaged(let reason): .unavailable("the database is damaged: \(reason.printable(limit: 500))")
+        }
+    }
+}

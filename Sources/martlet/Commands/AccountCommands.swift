@@ -1,0 +1,128 @@
+import ArgumentParser
+import Foundation
+import ModuleKit
+import XMPPServer
+
+struct Accounts: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "account",
+        abstract: "Add, remove and list accounts, and set their passwords.",
+        discussion: "Has the running server do it; if none runs, does it on the database.",
+        subcommands: [AddAccount.self, RemoveAccount.self, SetPassword.self, ListAccounts.self, ImportAccounts.self])
+
+    /// Calls `body` with the accounts of the server that runs on the config's data directory, else with those in its
+    /// database, under the directory's lock.
+    static func access<Result>(
+        _ option: ConfigOption, _ body: (any AccountAccess, ServerConfig) async throws -> Result
+    ) async throws -> Result {
+        let config = try option.load().config
+        let directory = DataDirectory(path: config.data)
+        let client = ControlClient(directory: directory)
+        if client.isServerRunning { return try await body(RemoteAccounts(client: client), config) }
+        try directory.create()
+        let lock = try directory.lock()
+        let accounts = OfflineAccounts(
+            storage: try Wiring.openStorage(config), hosts: config.hosts, encode: Wiring.encode,
+            now: LineLogHandler.wallClock, lock: lock)
+        do {
+            let result = try await body(accounts, config)
+            await accounts.close()
+            return result
+        } catch {
+            await accounts.close()
+            throw error
+        }
+    }
+
+    static func address(_ text: String) throws(CommandError) -> BareJID {
+        guard let address = BareJID(text), !address.local.isEmpty else {
+            throw .usage("\(text.quotedForPrint) is not an address like user@example.org")
+        }
+        return address
+    }
+}
+
+private let addressHelp = ArgumentHelp("The account's address.", valueName: "user@host")
+
+struct AddAccount: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "add", abstract: "Make an account.",
+        discussion: "Asks for the password, or reads a line of standard input if that is no terminal.")
+    @Argument(help: addressHelp) var address: String
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let address = try Accounts.address(address)
+        try await Accounts.access(config) { accounts, _ in
+            let password = try Terminal.newPassword(for: address.description)
+            Terminal.show(try await accounts.add(address, password: password))
+        }
+    }
+}
+
+struct RemoveAccount: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "remove", abstract: "Remove an account with all that is kept for it.")
+    @Argument(help: addressHelp) var address: String
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let address = try Accounts.address(address)
+        try await Accounts.access(config) { accounts, _ in
+            Terminal.show(try await accounts.remove(address))
+        }
+    }
+}
+
+struct SetPassword: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "password", abstract: "Set the password of an account.",
+        discussion: "Asks for it, or reads a line of standard input if that is no terminal.")
+    @Argument(help: addressHelp) var address: String
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let address = try Accounts.address(address)
+        try await Accounts.access(config) { accounts, _ in
+            let password = try Terminal.newPassword(for: address.description)
+            Terminal.show(try await accounts.setPassword(password, of: address))
+        }
+    }
+}
+
+struct ListAccounts: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(commandName: "list", abstract: "List accounts, one address a line.")
+    @Argument(help: "Only those of this host.") var host: String?
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        try await Accounts.access(config) { accounts, _ in
+            Terminal.show(try await accounts.list(host: host))
+        }
+    }
+}
+
+struct ImportAccounts: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "import", abstract: "Make accounts from a file of `address password` lines.",
+        discussion: """
+            In place of a password a line may have ready keys: SCRAM-SHA-256$iterations:salt$stored-key:server-key, the \
+            last three in Base64. Lines that start with # are comments. Accounts that exist stay as they are. Ends with \
+            1 if a line is wrong; the others are imported all the same.
+            """)
+    @Argument(help: "The file; - for standard input.") var file: String
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let counts = try await Accounts.access(config) { accounts, config in
+            let iterations = config.hosts.map { ($0.name, $0.auth.iterations) }
+            var work = AccountImport(
+                file: file, accounts: accounts, iterations: Dictionary(uniqueKeysWithValues: iterations),
+                complain: Terminal.writeError)
+            if isatty(STDERR_FILENO) == 1 { work.progress = { Terminal.writeError("\($0) …") } }
+            return try await work.run()
+        }
+        print(counts.description)
+        if counts.wrong > 0 { throw ExitCode(1) }
+    }
+}

@@ -1,0 +1,91 @@
+import ArgumentParser
+import Foundation
+import ModuleKit
+import XMPPServer
+
+/// A command that the running server carries out.
+protocol ServerCommand: AsyncParsableCommand {
+    var server: ServerOptions { get }
+    var request: ControlRequest { get }
+}
+
+struct ServerOptions: ParsableArguments {
+    @OptionGroup var config: ConfigOption
+    @Flag(help: "Print the server's answer as JSON.")
+    var json = false
+
+    func client() throws(ConfigErrors) -> ControlClient {
+        ControlClient(directory: DataDirectory(path: try config.load().config.data))
+    }
+}
+
+extension ServerCommand {
+    func run() async throws {
+        let answer = try server.client().answer(request)
+        if server.json, answer.error == nil {
+            FileHandle.standardOutput.write(try ControlCoding.line(answer))
+        } else {
+            Terminal.show(try answer.output())
+        }
+    }
+}
+
+struct Sessions: ServerCommand {
+    static let configuration = CommandConfiguration(abstract: "List who is connected.")
+    @OptionGroup var server: ServerOptions
+
+    var request: ControlRequest { ControlRequest(command: "sessions") }
+}
+
+struct Status: ServerCommand {
+    static let configuration = CommandConfiguration(abstract: "Show how the server is doing.")
+    @OptionGroup var server: ServerOptions
+
+    var request: ControlRequest { ControlRequest(command: "status") }
+}
+
+struct Modules: ServerCommand {
+    static let configuration = CommandConfiguration(abstract: "List the modules of each host.")
+    @OptionGroup var server: ServerOptions
+    @Flag(help: "Show which module runs where in a stanza's way, and why.")
+    var pipeline = false
+
+    var request: ControlRequest {
+        ControlRequest(command: "modules", arguments: pipeline ? ["pipeline": "true"] : [:])
+    }
+}
+
+struct Reload: ServerCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Have the server read its config again.",
+        discussion: "All or nothing: if anything in it is wrong, the server goes on as it was.")
+    @OptionGroup var server: ServerOptions
+    @Flag(help: "Only tell what would change.")
+    var dryRun = false
+
+    var request: ControlRequest {
+        ControlRequest(command: "reload", arguments: dryRun ? ["dry-run": "true"] : [:])
+    }
+}
+
+struct Stop: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Stop the server in order.", discussion: "Returns when it has ended.")
+    @OptionGroup var config: ConfigOption
+    @Option(help: ArgumentHelp("Seconds to wait for its end.", valueName: "seconds"))
+    var wait = 60
+
+    func run() async throws {
+        let directory = DataDirectory(path: try config.load().config.data)
+        let output = try ControlClient(directory: directory).run(ControlRequest(command: "stop"))
+        // The lock is the last thing that the server lets go of.
+        let deadline = ContinuousClock.now.advanced(by: .seconds(max(0, min(wait, 86_400))))
+        while (try? directory.lock()) == nil {
+            guard ContinuousClock.now < deadline else {
+                throw CommandError.unavailable("the server is stopping but has not ended after \(wait) s")
+            }
+            try await Task.sleep(for: .milliseconds(50))
+        }
+        Terminal.show(output)
+    }
+}

@@ -1,0 +1,69 @@
+import Foundation
+import ModuleKit
+
+/// The directory with everything that the server keeps, and the two files in it that say who uses it: the lock, and
+/// the socket of the running server.
+struct DataDirectory: Sendable {
+    let path: String
+
+    var lockPath: String { path + "/martlet.lock" }
+    var socketPath: String { path + "/martlet.sock" }
+
+    /// Makes the directory, readable by its owner only, if it is not there.
+    func create() throws(CommandError) {
+        guard !FileManager.default.fileExists(atPath: path) else { return }
+        do {
+            try FileManager.default.createDirectory(
+                atPath: path, withIntermediateDirectories: true, attributes: [.posixPermissions: 0o700])
+        } catch {
+            throw .unavailable("the data directory \(path) cannot be made: \(systemError())")
+        }
+    }
+
+    /// Takes the directory for this process until the lock is let go (or the process ends, however it ends).
+    ///
+    /// - Throws: `CommandError` if another process has it.
+    func lock() throws(CommandError) -> DataLock {
+        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard descriptor >= 0 else { throw .unavailable("\(lockPath) cannot be opened: \(systemError())") }
+        guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
+            let reason = errno == EWOULDBLOCK ? "another process is using \(path)" : systemError()
+            close(descriptor)
+            throw .unavailable(reason)
+        }
+        return DataLock(descriptor: descriptor)
+    }
+
+    /// The path to bind or connect the socket by. A socket's name has room for 107 bytes only; a longer path goes by
+    /// the way of a descriptor of the directory, which `keeping` must outlive.
+    func socketAddress() throws(CommandError) -> SocketAddressPath {
+        guard socketPath.utf8.count > 100 else { return SocketAddressPath(path: socketPath, descriptor: -1) }
+        let descriptor = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw .unavailable("\(path) cannot be opened: \(systemError())") }
+        return SocketAddressPath(path: "/proc/self/fd/\(descriptor)/martlet.sock", descriptor: descriptor)
+    }
+}
+
+/// Holds a data directory; gone with this object.
+final class DataLock: Sendable {
+    private let descriptor: Int32
+
+    fileprivate init(descriptor: Int32) {
+        self.descriptor = descriptor
+    }
+
+    deinit { close(descriptor) }
+}
+
+/// A name of the control socket, good for as long as this object lives.
+final class SocketAddressPath: Sendable {
+    let path: String
+    private let descriptor: Int32
+
+    fileprivate init(path: String, descriptor: Int32) {
+        self.path = path
+        self.descriptor = descriptor
+    }
+
+    deinit { if descriptor >= 0 { close(descriptor) } }
+}

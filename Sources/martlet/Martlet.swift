@@ -1,0 +1,88 @@
+import ArgumentParser
+import Foundation
+import ModuleKit
+import XMPPServer
+
+/// The command line.
+struct Martlet: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "martlet",
+        abstract: "An XMPP server.",
+        version: version,
+        subcommands: [
+            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Status.self, Modules.self, Reload.self,
+            Stop.self, DescribeConfig.self,
+        ])
+
+    static let version = "0.1.0"
+
+    /// Runs the command that the arguments name and ends the process. An error is one line on standard error; the exit
+    /// code is its `CommandError.exitCode`, 64 for arguments that make no sense, 1 otherwise.
+    static func start() async -> Never {
+        signal(SIGPIPE, SIG_IGN)
+        Foundation.exit(await run(Array(CommandLine.arguments.dropFirst())))
+    }
+
+    static func run(_ arguments: [String]) async -> Int32 {
+        do {
+            var command = try parseAsRoot(arguments)
+            if var command = command as? any AsyncParsableCommand {
+                try await command.run()
+            } else {
+                try command.run()
+            }
+            return 0
+        } catch let error as CommandError {
+            Terminal.complain(error.message)
+            return error.exitCode
+        } catch let error as ConfigErrors {
+            Terminal.writeError(error.description)
+            return 1
+        } catch let code as ExitCode {
+            // Everything was said already.
+            return code.rawValue
+        } catch {
+            let code = exitCode(for: error)
+            if code == .success {
+                print(fullMessage(for: error))
+            } else if code == .validationFailure {
+                Terminal.complain("\(message(for: error)); `martlet help` lists the commands")
+            } else {
+                Terminal.complain(message(for: error))
+            }
+            return code.rawValue
+        }
+    }
+}
+
+/// `-c FILE`, which nearly every command takes.
+struct ConfigOption: ParsableArguments {
+    @Option(
+        name: [.customShort("c"), .customLong("config")],
+        help: ArgumentHelp(
+            "The config file. Default: $MARTLET_CONFIG, ./martlet.yml or /etc/martlet/martlet.yml.", valueName: "file"))
+    var path: String?
+
+    func load() throws(ConfigErrors) -> ConfigFile {
+        try ConfigFile.load(path ?? ConfigFile.defaultPath)
+    }
+}
+
+struct Check: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "Check the config and the certificates it names.",
+        discussion: "Prints every error as `file:line: key: reason` and ends with 1 if there is one.")
+
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let file = try config.load()
+        for warning in file.warnings { Terminal.writeError("\(warning) (warning)") }
+        let report = ConfigReport(file: file.config.file)
+        CertificateCheck.check(file.config, into: report)
+        for warning in report.warnings { Terminal.writeError("\(warning) (warning)") }
+        try report.finish()
+        let hosts = file.config.hosts.map(\.name)
+        print("\(file.config.file) is right: \(hosts.count > 5 ? "\(hosts.count) hosts" : hosts.joined(separator: ", "))")
+    }
+}

@@ -1,0 +1,36 @@
+import Disco
+import Messages
+import ModuleKit
+import Offline
+import Ping
+import Presence
+import Roster
+import XMPPServer
+
+/// The modules that this binary can run: the one place that names them.
+enum StandardModules {
+    static let all: [any Module.Type] = [
+        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
+    ]
+
+    /// Reads a module's section as the module itself will, so that `check` and `serve` find its errors before anything
+    /// starts.
+    static func check(_ module: ModuleConfig, _ report: ConfigReport) {
+        check(module, report, among: all)
+    }
+
+    static func check(_ module: ModuleConfig, _ report: ConfigReport, among types: [any Module.Type]) {
+        guard let type = types.first(where: { $0.info.name == module.name }) else {
+            let near = types.map { $0.info.name }.nearest(to: module.name).map { ", did you mean \"\($0)\"?" } ?? ""
+            report.error(line: module.line, key: module.path, "there is no such module\(near)")
+            return
+        }
+        var section = report.section(module.node, path: module.path)
+        check(type, &section)
+    }
+
+    /// Also how the reference is made, from a describing section.
+    static func check<Checked: Module>(_ type: Checked.Type, _ section: inout ConfigSection) {
+        _ = Checked.Options(from: &section)
+    }
+}

@@ -1,0 +1,141 @@
+import Foundation
+import ModuleKit
+import Testing
+import XMPPServer
+
+@testable import martlet
+
+@Suite struct `Setup` {
+    private func mode(_ path: String) throws -> Int? {
+        try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
+    }
+
+    @Test func `makes a config that is right, a certificate for the domain, and a private data directory`() async throws {
+        let directory = try TemporaryDirectory()
+        let target = directory.path + "/server"
+        #expect(await Martlet.run(["setup", "Bücher.example", "--dir", target, "--port", "1", "--tls-port", "2"]) == 0)
+        let file = try ConfigFile.load(target + "/martlet.yml")
+        #expect(file.config.hosts.map(\.name) == ["bücher.example"])
+        #expect(file.config.listeners.map(\.port) == [1, 2])
+        #expect(file.config.data == target + "/data")
+        #expect(file.warnings == [])
+        #expect(try mode(target + "/key.pem") == 0o600)
+        #expect(try mode(target + "/data") == 0o700)
+        let report = ConfigReport(file: "martlet.yml")
+        CertificateCheck.check(file.config, into: report)
+        #expect(report.errors == [])
+        #expect(report.warnings == [])
+    }
+
+    @Test func `overwrites nothing`() async throws {
+        let directory = try TemporaryDirectory()
+        let config = directory.path + "/cert.pem"
+        try "mine".write(toFile: config, atomically: false, encoding: .utf8)
+        #expect(await Martlet.run(["setup", "localhost", "--dir", directory.path]) == 3)
+        #expect(try String(contentsOfFile: config, encoding: .utf8) == "mine")
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["cert.pem"])
+    }
+
+    @Test(arguments: [["a b"], ["localhost", "--port", "70000"], ["localhost", "--port", "5223"], [""]])
+    func `refuses what would not work`(_ arguments: [String]) async throws {
+        let directory = try TemporaryDirectory()
+        #expect(await Martlet.run(["setup", "--dir", directory.path] + arguments) == 64)
+        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == [])
+    }
+}
+
+@Suite struct `Certificates` {
+    private func problems(
+        host: String = "localhost", certificate: String, key: String, now: time_t = time(nil)
+    ) throws -> (errors: [String], warnings: [String]) {
+        let (first, second) = (try TemporaryFile(certificate), try TemporaryFile(key))
+        let text = """
+            hosts: [\(host)]
+            listen: [{port: 1}]
+            tls: {certificate: \(first.path), key: \(second.path)}
+            """
+        let config = try ConfigFile.parse(text, file: "m.yml").config
+        let report = ConfigReport(file: "m.yml")
+        CertificateCheck.check(config, into: report, now: now)
+        func names(_ problem: ConfigProblem) -> String {
+            problem.description.replacingOccurrences(of: first.path, with: "CERT")
+                .replacingOccurrences(of: second.path, with: "KEY")
+        }
+        return (report.errors.map(names), report.warnings.map(names))
+    }
+
+    private let made: (certificate: String, key: String)
+
+    init() throws {
+        let certificate = try SelfSignedCertificate(domain: "localhost")
+        made = (String(decoding: certificate.certificate, as: UTF8.self), String(decoding: certificate.key, as: UTF8.self))
+    }
+
+    @Test func `of this host and this day are right`() throws {
+        let (errors, warnings) = try problems(certificate: made.certificate, key: made.key)
+        #expect(errors == [])
+        #expect(warnings == [])
+    }
+
+    @Test func `that cannot be read are errors`() throws {
+        let (errors, _) = try problems(certificate: "nonsense", key: "-----BEGIN PRIVATE KEY-----\nAAAA\n")
+        #expect(
+            errors == [
+                "m.yml:3: tls.certificate: CERT holds no certificate in PEM form",
+                "m.yml:3: tls.key: KEY holds no key in PEM form, or one with a passphrase",
+            ])
+    }
+
+    @Test func `must have the key that belongs to them`() throws {
+        let other = String(decoding: try SelfSignedCertificate(domain: "localhost").key, as: UTF8.self)
+        let (errors, _) = try problems(certificate: made.certificate, key: other)
+        #expect(errors == ["m.yml:3: tls.key: KEY is not the key of CERT"])
+    }
+
+    @Test func `of another host or another day get a warning`() throws {
+        let day = 86_400
+        #expect(
+            try problems(host: "example.org", certificate: made.certificate, key: made.key).warnings
+                == ["m.yml:3: tls.certificate: CERT is not for example.org"])
+        #expect(
+            try problems(certificate: made.certificate, key: made.key, now: time(nil) + 1000 * day).warnings
+                == ["m.yml:3: tls.certificate: CERT has expired"])
+        #expect(
+            try problems(certificate: made.certificate, key: made.key, now: time(nil) - 2 * day).warnings
+                == ["m.yml:3: tls.certificate: CERT is not valid yet"])
+    }
+}
+
+@Suite struct `A data directory` {
+    @Test func `is locked by one at a time`() throws {
+        let directory = try TemporaryDirectory()
+        let data = DataDirectory(path: directory.path)
+        do {
+            let lock = try data.lock()
+            #expect(throws: CommandError.unavailable("another process is using \(directory.path)")) { try data.lock() }
+            withExtendedLifetime(lock) {}
+        }
+        #expect(throws: Never.self) { try data.lock() }
+    }
+
+    @Test func `is made for its owner's eyes only`() throws {
+        let directory = try TemporaryDirectory()
+        let data = DataDirectory(path: directory.path + "/a/b")
+        try data.create()
+        try data.create()
+        let mode = try FileManager.default.attributesOfItem(atPath: data.path)[.posixPermissions] as? Int
+        #expect(mode == 0o700)
+    }
+}
+
+@Suite struct `A table` {
+    @Test func `has aligned columns on a terminal and tabs elsewhere, and no control characters`() {
+        let rows = [["romeo@localhost", "1"], ["j\u{1b}[2J", "22"]]
+        #expect(
+            Terminal.table(["address", "n"], rows, aligned: true)
+                == "address          n\nromeo@localhost  1\nj\\u{1b}[2J      22")
+        #expect(
+            Terminal.table(["address", "n"], rows, aligned: false)
+                == "address\tn\nromeo@localhost\t1\nj\\u{1b}[2J\t22")
+    }
+}

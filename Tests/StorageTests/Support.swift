@@ -1,0 +1,163 @@
+import CSQLiteVFS
+import Foundation
+import GRDB
+import GRDBSQLite
+import ModuleKit
+import ModuleTesting
+import StorageMemory
+@testable import StorageSQL
+import Synchronization
+
+/// A directory that is deleted at the end.
+final class TemporaryDirectory: Sendable {
+    let path: String
+
+    init() {
+        // Without symbolic links, since SQLite tells its file systems the path without them.
+        let base = FileManager.default.temporaryDirectory.resolvingSymlinksInPath().path
+        path = base + "/martlet-storage-" + UUID().uuidString
+        try! FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+    }
+
+    deinit {
+        martlet_vfs_set_fault(path, martlet_vfs_healthy)
+        try? FileManager.default.removeItem(atPath: path)
+    }
+
+    var database: String { path + "/martlet.db" }
+
+    func options(_ change: (inout SQLOptions) -> Void = { _ in }) -> SQLOptions {
+        var options = SQLOptions(path: database)
+        change(&options)
+        return options
+    }
+
+    /// Opens the file with SQLite itself, past the storage.
+    func direct<Value>(_ body: (Database) throws -> Value) throws -> Value {
+        let queue = try DatabaseQueue(path: database)
+        defer { try? queue.close() }
+        return try queue.inDatabase(body)
+    }
+
+    func read(_ name: String = "martlet.db") throws -> Data {
+        try Data(contentsOf: URL(fileURLWithPath: path + "/" + name))
+    }
+
+    func write(_ data: Data, to name: String = "martlet.db") throws {
+        try data.write(to: URL(fileURLWithPath: path + "/" + name))
+    }
+}
+
+/// Holds the writer back before its commits.
+final class Gate: Sendable {
+    private let condition = NSCondition()
+    private let isShut = Mutex(false)
+
+    func shut() {
+        isShut.withLock { $0 = true }
+    }
+
+    func open() {
+        condition.lock()
+        isShut.withLock { $0 = false }
+        condition.broadcast()
+        condition.unlock()
+    }
+
+    func pass() {
+        condition.lock()
+        while isShut.withLock({ $0 }) { condition.wait() }
+        condition.unlock()
+    }
+}
+
+/// Collects what is reported.
+final class Reports: Sendable {
+    private let reports = Mutex<[SQLReport]>([])
+
+    var all: [SQLReport] { reports.withLock { $0 } }
+
+    func add(_ report: SQLReport) {
+        reports.withLock { $0.append(report) }
+    }
+}
+
+/// The next commits fail with these.
+final class Failures: Sendable {
+    private let errors = Mutex<[StorageError]>([])
+
+    func add(_ error: StorageError) {
+        errors.withLock { $0.append(error) }
+    }
+
+    func check() throws(StorageError) {
+        let error = errors.withLock { $0.isEmpty ? nil : $0.removeFirst() }
+        if let error { throw error }
+    }
+}
+
+extension StorageFactory {
+    static let memory = StorageFactory {
+        let storage = MemoryStorage(softMark: softMark)
+        return StorageSubject(storage, reopen: { [last = Mutex(storage)] in
+            last.withLock { last in
+                last = last.reopened()
+                return last
+            }
+        })
+    }
+
+    static let sql = StorageFactory {
+        let directory = TemporaryDirectory()
+        let gate = Gate()
+        var internals = SQLStorage.Internals()
+        internals.beforeCommit = { () throws(StorageError) in gate.pass() }
+        // Small steps, so that a removal is often seen half done.
+        internals.sweepRows = 7
+        let open: @Sendable () throws -> SQLStorage = { [internals] in
+            try SQLStorage.open(directory.options { $0.softMarkRows = softMark }, internals)
+        }
+        return StorageSubject(try open(), reopen: { try open() }, stall: { gate.shut() }, release: { gate.open() })
+    }
+
+    static let sqlOverTestFiles = StorageFactory {
+        let directory = TemporaryDirectory()
+        let options = directory.options {
+            $0.softMarkRows = softMark
+            $0.vfs = "dropunsynced"
+        }
+        return StorageSubject(
+            try SQLStorage.open(options), reopen: { try SQLStorage.open(options) },
+            stall: { martlet_vfs_set_fault(directory.path, martlet_vfs_stalled) },
+            release: { martlet_vfs_set_fault(directory.path, martlet_vfs_healthy) })
+    }
+
+    /// The same behind a wrapper that can do harm and does none.
+    func throughFaults() -> StorageFactory {
+        StorageFactory {
+            let inner = try await make()
+            let faulty = FaultyStorage(inner.storage, softMark: Self.softMark)
+            let current = Mutex(faulty)
+            return StorageSubject(
+                faulty,
+                reopen: {
+                    let next = FaultyStorage(try await inner.open(), softMark: Self.softMark)
+                    current.withLock { $0 = next }
+                    return next
+                }, stall: { current.withLock { $0.set(.stalled) } }, release: { current.withLock { $0.set(.none) } })
+        }
+    }
+}
+
+func spooled(_ id: Int64, _ owner: Int64 = 1, stanza: [UInt8] = [1, 2, 3], limit: Int = 1_000_000) -> Mutation {
+    let row = SpoolRow(id: id, stamp: Timestamp(milliseconds: id), stanza: stanza)
+    return .spool("offline", OwnerID(owner), row, limit: limit)
+}
+
+extension StorageBackend {
+    func spoolIDs(_ owner: Int64 = 1) async throws -> [Int64] {
+        try await read([OwnerID(owner)]) { snapshot throws(StorageError) in
+            try snapshot.spool("offline", OwnerID(owner), after: .min, limit: .max).map(\.id)
+        }
+    }
+}

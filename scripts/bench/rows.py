@@ -1,0 +1,103 @@
+"""What is measured: the runs of the load generator, the figures taken from each, and the budget of each figure."""
+
+from dataclasses import dataclass, field
+from typing import Optional
+
+
+@dataclass(frozen=True)
+class Budget:
+    """A limit: absolute, or a multiple of the relay's figure in the named row."""
+
+    limit: float
+    relay_row: Optional[str] = None
+
+    def text(self, unit):
+        if self.relay_row:
+            return f"≤ {self.limit:g} × relay"
+        return f"≤ {self.limit:,g} {unit}"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One figure of a run and what it may be."""
+
+    key: str
+    title: str
+    metric: str
+    unit: str
+    budget: Optional[Budget] = None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One call of martlet-load, made for every server."""
+
+    arguments: list
+    rows: list
+    tls: bool = False
+    on_relay: bool = False
+    fresh: bool = False
+    repeats: bool = True
+    users: int = field(default=0)
+
+
+PER_MESSAGE = "server_cpu_us_per_message"
+CHAT_100 = "chat-100"
+
+
+def chat(key, title, users, seconds, budget, *options, tls=False, on_relay=False):
+    arguments = ["chat", "--users", str(users), "--seconds", f"{seconds:g}", *options]
+    return Run(arguments, [Row(key, title, PER_MESSAGE, "µs", budget)], tls=tls, on_relay=on_relay, users=users)
+
+
+def runs(seconds, quick):
+    """All runs in the order they are made; `quick` makes the big ones small."""
+    many = 2_000 if quick else 10_000
+    many_tls = 500 if quick else 5_000
+    offline = 1_000 if quick else 10_000
+    logins = 500 if quick else 4_000
+    receivers = offline // 100
+    rate = 1_000
+    plan = [
+        chat(CHAT_100, "1:1 message, 100 users, closed loop", 100, seconds, Budget(1.6, CHAT_100), on_relay=True),
+        chat("chat-1000", "same, 1,000 users", 1_000, seconds, Budget(1.6, "chat-1000"), on_relay=True),
+        chat("chat-10000", f"same, {many:,} users", many, seconds, Budget(1.6, "chat-10000"), on_relay=True),
+        chat("chat-tls", "same, 100 users, TLS", 100, seconds, Budget(2.2, CHAT_100), "--tls", "direct", tls=True),
+        chat("chat-sm", "same, 100 users, stream management, <r/> per message", 100, seconds,
+             Budget(2.2, CHAT_100), "--sm"),
+        Run(["open", "--users", "100", "--rate", str(rate), "--seconds", f"{seconds:g}"],
+            [Row("open", f"open loop, {rate:,} messages/s", PER_MESSAGE, "µs", Budget(1.6, "open")),
+             Row("open-p50", "… latency p50", "p50_us", "µs"),
+             Row("open-p99", "… latency p99", "p99_us", "µs"),
+             Row("open-p999", "… latency p99.9", "p999_us", "µs")], on_relay=True),
+        Run(["login", "--users", str(logins), "--concurrency", "50"],
+            [Row("login", "login to presence, SCRAM, plain", "server_cpu_us_per_login", "µs", Budget(300))]),
+        Run(["login", "--users", str(logins), "--concurrency", "50", "--tls", "direct"],
+            [Row("login-tls", "login to presence, SCRAM, TLS", "server_cpu_us_per_login", "µs")],
+            tls=True, repeats=False),
+        Run(["idle", "--users", str(many)],
+            [Row("idle", f"idle session with presence, plain ({many:,})", "userland_bytes_per_session", "B",
+                 Budget(5_000)),
+             Row("idle-kernel", "… in the kernel, both ends", "kernel_slab_bytes_per_session", "B")],
+            fresh=True, repeats=False, on_relay=True),
+        Run(["idle", "--users", str(many_tls), "--tls", "direct"],
+            [Row("idle-tls", f"idle session with presence, TLS ({many_tls:,})", "userland_bytes_per_session", "B",
+                 Budget(20_000))],
+            tls=True, fresh=True, repeats=False),
+    ]
+    fill = ["offline", "--messages", str(offline), "--per-receiver", "100", "--users", str(receivers)]
+    for key, title, options in [("", "", []), ("-sm", " (SM)", ["--sm", "--receiver-sm"])]:
+        plan.append(Run(
+            fill + options,
+            [Row(f"offline-stored{key}", f"{offline:,} offline messages, stored{title}", "server_cpu_us_per_stored",
+                 "µs", Budget(3, CHAT_100)),
+             Row(f"offline-fetched{key}", f"… fetched{title}", "server_cpu_us_per_fetched", "µs", Budget(15))],
+            fresh=True, repeats=False))
+    return plan
+
+
+# Counts that must be nought; a run in which one is not is reported with it.
+MUST_BE_ZERO = ["lost", "errors", "duplicates", "disordered", "fetched_again"]
+
+START_ACCOUNTS = 100_000
+START_ROW = Row("start", "start to listening, {accounts:,} accounts", "start_ms", "ms", Budget(300))
