@@ -132,4 +132,3 @@ class PlayItem(pytest.Item):
 
     def reportinfo(self):
         return self.path, self.scene.line - 1, self.name
-

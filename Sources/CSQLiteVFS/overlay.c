@@ -23,6 +23,13 @@ static int has_prefix(const char *path, const char *prefix) {
     return strncmp(path, prefix, strlen(prefix)) == 0;
 }
 
+/// Whether it is a log or a journal rather than the database.
+static int is_log(const char *path) {
+    size_t length = strlen(path);
+    return (length > 4 && strcmp(path + length - 4, "-wal") == 0)
+        || (length > 8 && strcmp(path + length - 8, "-journal") == 0);
+}
+
 static enum martlet_vfs_fault fault_locked(const char *path) {
     for (int index = 0; index < FAULT_COUNT; index++) {
         if (faults[index].prefix && has_prefix(path, faults[index].prefix)) return faults[index].fault;
@@ -215,7 +222,8 @@ int overlay_read(Overlay *overlay, sqlite3_file *real, void *bytes, int count, s
 }
 
 int overlay_write(Overlay *overlay, sqlite3_file *real, const void *bytes, int count, sqlite3_int64 offset) {
-    if (fault_of(overlay->path) == martlet_vfs_full) return SQLITE_FULL;
+    enum martlet_vfs_fault fault = fault_of(overlay->path);
+    if (fault == martlet_vfs_full || (fault == martlet_vfs_database_full && !is_log(overlay->path))) return SQLITE_FULL;
     pthread_mutex_lock(&overlay->mutex);
     int code = overlay->dead ? SQLITE_IOERR_WRITE : SQLITE_OK;
     sqlite3_int64 end = offset + count;

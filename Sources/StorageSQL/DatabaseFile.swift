@@ -137,7 +137,7 @@ struct DatabaseFile {
             }
             return queue
         } catch {
-            throw StorageError(error)
+            throw named(error)
         }
     }
 
@@ -145,7 +145,7 @@ struct DatabaseFile {
         do {
             return try DatabaseQueue(path: location(path), configuration: configuration(readOnly: true))
         } catch {
-            throw StorageError(error)
+            throw named(error)
         }
     }
 
@@ -175,6 +175,15 @@ struct DatabaseFile {
             }
         }
         return String(decoding: uri, as: UTF8.self) + "?vfs=" + vfs
+    }
+
+    /// The error with the name of the file in it.
+    func named(_ error: any Error) -> StorageError {
+        switch StorageError(error) {
+        case .failed(let text) where !text.contains(path): .failed("\(path): \(text)")
+        case .damaged(let text) where !text.contains(path): .damaged("\(path): \(text)")
+        case let error: error
+        }
     }
 
     private func failure(_ text: String) -> StorageError {

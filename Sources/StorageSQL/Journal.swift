@@ -150,7 +150,7 @@ final class Journal: @unchecked Sendable {
     }
 
     /// The group is on disk or has failed: lets the reads go that waited for it.
-    func finish(_ group: [Submission], failed: Int, logPages: Int, pendingRemovals: Int) {
+    func finish(_ group: [Submission], rows: Int, failed: Int, logPages: Int, pendingRemovals: Int) {
         guard let last = group.last else { return }
         var free: [ReadJob] = []
         monitor.lock()
@@ -158,11 +158,11 @@ final class Journal: @unchecked Sendable {
         for submission in group {
             status.queuedRows -= submission.rows
             status.queuedBytes -= submission.bytes
-            if failed == 0 { status.committedRows += submission.rows }
             for mutation in submission.batch {
                 mutation.forEachOwner { if let last = pending[$0], last <= doneSequence { pending[$0] = nil } }
             }
         }
+        status.committedRows += rows
         status.committedBatches += group.count - failed
         status.failedBatches += failed
         status.transactions += 1

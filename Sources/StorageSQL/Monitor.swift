@@ -69,6 +69,11 @@ extension Duration {
     fileprivate var attoseconds: Int64 { max(components.attoseconds, 0) }
 }
 
+extension Duration {
+    /// In nanoseconds; 0 if it is negative, a year at most.
+    var nanoseconds: UInt64 { UInt64(seconds) * 1_000_000_000 + UInt64(attoseconds / 1_000_000_000) }
+}
+
 /// Monotonic time in nanoseconds.
 func monotonicNow() -> UInt64 {
     var now = timespec()

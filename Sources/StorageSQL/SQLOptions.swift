@@ -54,8 +54,10 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
     case recovered(pages: Int)
     /// The schema was brought from one version to another; from 0: made new.
     case migrated(from: Int, to: Int)
-    /// A transaction failed; so many batches with it.
-    case commitFailed(StorageError, batches: Int)
+    /// Batches failed, with this error as the last; once until they succeed again, however many follow.
+    case batchesFail(StorageError)
+    /// A batch succeeded again after so many had failed.
+    case batchesSucceed(failed: Int)
     /// The log could not be written back into the database. It grows until a later attempt succeeds.
     case checkpointFailed(StorageError)
     /// The rows of removed accounts could not all be deleted. They stay invisible, and it is tried again.
@@ -69,7 +71,8 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
         switch self {
         case .recovered(let pages): "recovered \(pages) pages of the log after an unclean stop"
         case .migrated(let from, let to): "schema \(from) is now schema \(to)"
-        case .commitFailed(let error, let batches): "commit of \(batches) batches failed: \(error)"
+        case .batchesFail(let error): "batches fail: \(error)"
+        case .batchesSucceed(let failed): "batches succeed again, after \(failed) failed"
         case .checkpointFailed(let error): "checkpoint failed: \(error)"
         case .removalFailed(let error): "deleting the rows of removed accounts failed: \(error)"
         case .removed(let owner, let rows): "deleted \(rows) rows of removed account \(owner)"

@@ -21,6 +21,15 @@ public final class SQLStorage: StorageBackend {
         try open(options, Internals())
     }
 
+    /// Whether a process has this database open at the moment, this one included. False if it does not exist.
+    public static func isInUse(_ options: SQLOptions) -> Bool {
+        // Asks as a lock that is given back at once; nothing is made.
+        let descriptor = Glibc.open(options.path + ".lock", O_RDWR | O_CLOEXEC)
+        guard descriptor >= 0 else { return false }
+        defer { Glibc.close(descriptor) }
+        return flock(descriptor, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK
+    }
+
     /// What tests put in place of the real thing.
     struct Internals: Sendable {
         var migrations = Schema.migrations
@@ -28,6 +37,8 @@ public final class SQLStorage: StorageBackend {
         var beforeCommit: (@Sendable () throws(StorageError) -> Void)?
         /// Rows of a removed account that are deleted in one transaction.
         var sweepRows = 500
+        /// How long deleting rests after it failed; twice as long after the next failure.
+        var sweepPause: Duration = .seconds(1)
         /// Runs on the writer's thread before each such transaction.
         var beforeSweep: (@Sendable () throws(StorageError) -> Void)?
     }
@@ -69,7 +80,7 @@ public final class SQLStorage: StorageBackend {
             }
         } catch {
             try? database.close()
-            throw StorageError(error)
+            throw file.named(error)
         }
         return try start(file, lock, database, internals)
     }
@@ -133,10 +144,7 @@ public final class SQLStorage: StorageBackend {
         _ owners: [OwnerID], _ body: @escaping @Sendable (any StorageSnapshot) throws(StorageError) -> Value,
         then completion: @escaping @Sendable (Result<Value, StorageError>) -> Void
     ) {
-        let wait = options.readTimeout.components
-        let deadline =
-            monotonicNow() + UInt64(clamping: wait.seconds) * 1_000_000_000
-            + UInt64(clamping: wait.attoseconds / 1_000_000_000)
+        let deadline = monotonicNow() + options.readTimeout.nanoseconds
         let job = ReadJob(
             run: { snapshot in
                 let result: Result<Value, StorageError>

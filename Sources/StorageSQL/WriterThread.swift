@@ -11,11 +11,13 @@ final class WriterThread: @unchecked Sendable {
     private let options: SQLOptions
     private let internals: SQLStorage.Internals
 
+    /// Since the last group without a failure.
+    private var failedBatches = 0
     private var removals = FIFO<OwnerID>()
     private var removedRows = 0
     /// When to try again to delete rows of removed accounts, after it failed.
     private var sweepAfter: UInt64 = 0
-    private var sweepPause: Duration = .seconds(1)
+    private var sweepPause: Duration
     /// Pages in the log, as SQLite tells after each commit.
     private let logPages = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
     private var checkpointAt: Int32
@@ -25,6 +27,7 @@ final class WriterThread: @unchecked Sendable {
         self.readers = readers
         self.options = options
         self.internals = internals
+        sweepPause = internals.sweepPause
         logPages.initialize(to: 0)
         checkpointAt = Int32(clamping: max(1, options.checkpointPages))
     }
@@ -51,8 +54,13 @@ final class WriterThread: @unchecked Sendable {
 
     private func work(_ connection: Connection) throws(StorageError) {
         let writer = try Writer(connection)
-        for owner in try writer.loadTombstones() { removals.append(owner) }
-        journal.noteRemovals(removals.count)
+        do throws(StorageError) {
+            for owner in try writer.loadTombstones() { removals.append(owner) }
+            journal.noteRemovals(removals.count)
+        } catch {
+            // Damaged there: everything else may still work.
+            options.report(.removalFailed(error))
+        }
         sqlite3_wal_hook(
             connection.handle,
             { context, _, _, pages in
@@ -83,14 +91,31 @@ final class WriterThread: @unchecked Sendable {
     private func finish(_ group: [Submission], _ results: [Result<[MutationOutcome], StorageError>]) {
         var failures = 0
         var failure: StorageError?
-        for case .failure(let error) in results {
-            failures += 1
-            failure = error
+        var rows = 0
+        for (submission, result) in zip(group, results) {
+            switch result {
+            case .success:
+                rows += submission.rows
+            case .failure(let error):
+                failures += 1
+                failure = error
+            }
         }
         journal.finish(
-            group, failed: failures, logPages: Int(logPages.pointee), pendingRemovals: removals.count)
-        if let failure { options.report(.commitFailed(failure, batches: failures)) }
+            group, rows: rows, failed: failures, logPages: Int(logPages.pointee), pendingRemovals: removals.count)
+        report(failure, failures)
         for (submission, result) in zip(group, results) { submission.completion(result) }
+    }
+
+    /// Says when batches begin to fail and when they succeed again, not each time: on a full disk that would be often.
+    private func report(_ failure: StorageError?, _ failures: Int) {
+        if let failure {
+            if failedBatches == 0 { options.report(.batchesFail(failure)) }
+            failedBatches += failures
+        } else if failedBatches > 0 {
+            options.report(.batchesSucceed(failed: failedBatches))
+            failedBatches = 0
+        }
     }
 
     /// Without statements nothing can be stored: says so to everybody.
@@ -117,7 +142,7 @@ final class WriterThread: @unchecked Sendable {
             try internals.beforeSweep?()
             let count = try writer.sweep(owner, limit: internals.sweepRows)
             removedRows += count
-            sweepPause = .seconds(1)
+            sweepPause = internals.sweepPause
             guard count < internals.sweepRows else { return }
             _ = removals.popFirst()
             options.report(.removed(owner, rows: removedRows))
@@ -125,7 +150,7 @@ final class WriterThread: @unchecked Sendable {
             journal.noteRemovals(removals.count)
         } catch {
             options.report(.removalFailed(error))
-            sweepAfter = monotonicNow() + UInt64(sweepPause.components.seconds) * 1_000_000_000
+            sweepAfter = monotonicNow() + sweepPause.nanoseconds
             sweepPause = min(sweepPause * 2, .seconds(60))
         }
     }

@@ -1,8 +1,4 @@
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
 
 /// A cursor: one element of a tree, which it keeps alive. Looking costs no allocation unless a `String` is asked for.
 public struct ElementView: @unchecked Sendable {

@@ -1,10 +1,5 @@
-internal import Synchronization
-
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
+internal import Synchronization
 
 /// An XML namespace that the program knew when it was loaded: a small number instead of a string.
 ///
@@ -112,9 +107,8 @@ final class NamespaceTable: @unchecked Sendable {
             let id = slots[slot].load(ordering: .acquiring)
             if id == 0 { return nil }
             let entry = entries + Int(id - 1)
-            if entry.pointee.hash == hash, entry.pointee.count == count, memcmp(entry.pointee.bytes, bytes, count) == 0 {
-                return id - 1
-            }
+            let isAlike = entry.pointee.hash == hash && entry.pointee.count == count
+            if isAlike, memcmp(entry.pointee.bytes, bytes, count) == 0 { return id - 1 }
             slot = (slot + 1) & Self.slotMask
         }
     }

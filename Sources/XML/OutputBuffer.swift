@@ -1,8 +1,4 @@
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
 
 /// Bytes on their way out: grows at its end, is emptied as a whole. Confined to one event loop.
 public final class OutputBuffer {

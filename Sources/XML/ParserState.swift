@@ -1,10 +1,5 @@
 internal import CExpat
-
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
 
 /// What expat's callbacks work on. They only write here and stop expat; whoever called expat looks afterwards, so that
 /// nobody's code runs, and nothing is freed, inside a callback.
@@ -249,11 +244,8 @@ struct ParserState {
     /// The name of the tag just reported as it was sent, prefix and all: expat compares the end tag with it.
     private func rawName() -> [UInt8] {
         guard let (rest, count) = unread() else { return [] }
-        var end = 1
-        while end < count, !Self.isWhitespace(rest[end]), rest[end] != UInt8(ascii: "/"), rest[end] != UInt8(ascii: ">") {
-            end += 1
-        }
-        return count > 1 ? Array(UnsafeBufferPointer(start: rest + 1, count: end - 1)) : []
+        let tag = UnsafeBufferPointer(start: rest, count: count).dropFirst()
+        return Array(tag.prefix { !Self.isWhitespace($0) && $0 != UInt8(ascii: "/") && $0 != UInt8(ascii: ">") })
     }
 
     /// Bytes from the current event on; good until expat is called again.

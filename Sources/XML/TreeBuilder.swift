@@ -1,8 +1,4 @@
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
 
 /// Reusable memory in which a tree is put together, then copied out at its exact size.
 ///
@@ -81,7 +77,8 @@ extension TreeScratch {
     /// Of the element opened last; nothing else may come between.
     @inline(__always)
     mutating func attribute(
-        _ namespace: UInt16, _ name: UnsafePointer<UInt8>, _ nameLength: Int, _ value: UnsafePointer<UInt8>, _ count: Int
+        _ namespace: UInt16, _ name: UnsafePointer<UInt8>, _ nameLength: Int, _ value: UnsafePointer<UInt8>,
+        _ count: Int
     ) {
         let offset = append(name, nameLength)
         _ = append(value, count)

@@ -9,10 +9,13 @@ public final class XMLPushParser {
     private enum Phase { case reading, paused, stopped, ended }
 
     /// How an unfinished token will end; bytes that cannot end it are not shown to expat, which would start over.
-    private enum Token { case none, tag(quote: UInt8) }
+    private enum Token {
+        case none
+        case tag(quote: UInt8)
+    }
 
     /// An expat keeps every name that it has seen; after that many bytes it makes place for a new one.
-    private static let wear = 64 * 1024
+    private static let wear = 32 * 1024
     /// Most bytes handed over at once: expat copies them.
     private static let slice = 32 * 1024
 
@@ -242,8 +245,8 @@ public final class XMLPushParser {
                 return settle(handler)
             case XML_STATUS_SUSPENDED:
                 guard deliver(handler) else { return }
-                status = isWorn && prologue != nil && state.pointee.depth == 1
-                    ? renew() : XML_ResumeParser(state.pointee.expat)
+                let mayRenew = isWorn && prologue != nil && state.pointee.depth == 1
+                status = mayRenew ? renew() : XML_ResumeParser(state.pointee.expat)
             default:
                 return end(.failed(state.pointee.fault ?? state.pointee.complaint()), handler)
             }

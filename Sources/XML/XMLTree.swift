@@ -1,8 +1,4 @@
-#if canImport(Glibc)
 internal import Glibc
-#elseif canImport(Musl)
-internal import Musl
-#endif
 
 /// One node of a tree in document order: an element, then its attributes, then what it contains.
 struct Node {

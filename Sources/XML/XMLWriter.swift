@@ -201,8 +201,8 @@ struct TreeWriter {
             output.append(name, Int(attribute.nameLength))
             output.put(UInt8(ascii: "="))
             output.put(UInt8(ascii: "'"))
-            Escape.attribute(
-                UnsafeBufferPointer(start: name + Int(attribute.nameLength), count: Int(attribute.length)), into: output)
+            let value = UnsafeBufferPointer(start: name + Int(attribute.nameLength), count: Int(attribute.length))
+            Escape.attribute(value, into: output)
             output.put(UInt8(ascii: "'"))
         }
     }

@@ -85,7 +85,9 @@ public final class Stanza: Sendable {
         let root = tree.root
         guard let namespace = root.namespace, namespace == .client || namespace == .server || namespace == .component
         else { return nil }
-        return root.isNamed("message") ? .message : root.isNamed("presence") ? .presence : root.isNamed("iq") ? .iq : nil
+        if root.isNamed("message") { return .message }
+        if root.isNamed("presence") { return .presence }
+        return root.isNamed("iq") ? .iq : nil
     }
 
     public var root: ElementView { tree.root }
@@ -182,8 +184,9 @@ public final class Stanza: Sendable {
 
     /// The answer to something that could not become a stanza; nil when there must be none.
     public static func rejection(of tree: XMLTree, because error: StanzaError) -> Stanza? {
-        guard kind(of: tree) != nil, !tree.root.attribute("type", is: "error"), !tree.root.attribute("type", is: "result")
-        else { return nil }
+        let root = tree.root
+        let isAnswer = root.attribute("type", is: "error") || root.attribute("type", is: "result")
+        guard kind(of: tree) != nil, !isAnswer else { return nil }
         return Stanza(rejection(of: tree, error))
     }
 

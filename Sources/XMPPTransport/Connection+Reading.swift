@@ -103,12 +103,24 @@ extension Connection {
             flags.remove(.feeding)
             restUnlessBusy()
         }
-        if phase == .open, !held.isEmpty, flags.isDisjoint(with: [.paused, .securityRequested]), moveTarget == nil {
-            let bytes = held
-            held = []
-            if !flags.contains(.deaf) { bytes.withUnsafeBytes { consume($0) } }
-        }
+        if phase == .open, !held.isEmpty { consumeHeld() }
         if phase == .open, !mustHold { setReading(true) }
+    }
+
+    /// What is held can be more than a read; the handler gets it in pieces of that size, and may ask for a pause again
+    /// at any of them.
+    private func consumeHeld() {
+        let bytes = held
+        held = []
+        bytes.withUnsafeBytes { bytes in
+            var position = 0
+            while position < bytes.count, phase == .open, !mustHold, !flags.contains(.deaf) {
+                let end = min(position + LoopResources.receiveBytes, bytes.count)
+                consume(UnsafeRawBufferPointer(rebasing: bytes[position..<end]))
+                position = end
+            }
+            if phase == .open, !flags.contains(.deaf) { held.append(contentsOf: bytes[position...]) }
+        }
     }
 
     // MARK: TLS

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix
 internal import Synchronization
@@ -82,7 +83,7 @@ final class ListenerState: Sendable {
     let options: ListenerOptions
     let counters = Counters()
     let makeHandler: @Sendable (any StreamTransport) -> any StreamHandler
-    private let context: Mutex<TLSContext?>
+    private let context: NIOLockedValueBox<TLSContext?>
 
     init(
         _ options: ListenerOptions, tls: TLSContext?,
@@ -90,12 +91,12 @@ final class ListenerState: Sendable {
     ) {
         self.options = options
         self.makeHandler = makeHandler
-        context = Mutex(options.security == .none ? nil : tls)
+        context = NIOLockedValueBox(options.security == .none ? nil : tls)
     }
 
     var tls: TLSContext? {
-        get { context.withLock { $0 } }
-        set { context.withLock { $0 = newValue } }
+        get { context.withLockedValue { $0 } }
+        set { context.withLockedValue { $0 = newValue } }
     }
 }
 

@@ -1,7 +1,7 @@
 internal import Glibc
 internal import ModuleKit
+internal import NIOConcurrencyHelpers
 internal import NIOCore
-internal import Synchronization
 internal import XML
 internal import XMPPCore
 internal import XMPPServer
@@ -21,10 +21,12 @@ final class NIOLoop: Loop, @unchecked Sendable {
         var mail: [Mail] = []
         /// A turn is to come, or is under way and will look again: nobody needs to wake the loop.
         var isAwake = false
+        /// The loop is gone: mail has nowhere to go.
+        var isClosed = false
     }
 
     /// Mail from elsewhere.
-    private let inbox = Mutex(Inbox())
+    private let inbox = NIOLockedValueBox(Inbox())
     /// Mail from this loop, which needs no lock.
     private var ownMail: [Mail] = []
     /// Empty outside of a turn; kept for its capacity.
@@ -36,7 +38,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
     private var endingTurn: ContiguousArray<Connection> = []
     private var isInTurn = false
     private var isTurnScheduled = false
-    /// Made once: a closure per wake-up would be an allocation each. Holds the loop; emptied when it shuts down.
+    /// Made once, and never changed: a closure per wake-up would be an allocation each.
     private var turn: @Sendable () -> Void = {}
 
     private var clock = Instant(nanoseconds: 0)
@@ -51,7 +53,8 @@ final class NIOLoop: Loop, @unchecked Sendable {
         self.index = index
         self.eventLoop = eventLoop
         wheel = TimingWheel(now: Self.readClock())
-        turn = { self.runTurn() }
+        // The group holds its loops until their threads have ended.
+        turn = { [unowned self] in runTurn() }
     }
 
     // MARK: Mail
@@ -66,7 +69,8 @@ final class NIOLoop: Loop, @unchecked Sendable {
             scheduleTurn()
             return
         }
-        let mustWake = inbox.withLock { inbox in
+        let mustWake = inbox.withLockedValue { inbox in
+            guard !inbox.isClosed else { return false }
             inbox.mail.append(mail)
             guard !inbox.isAwake else { return false }
             inbox.isAwake = true
@@ -77,7 +81,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     /// Takes all mail there is; false: there was none, and the next mail from elsewhere wakes the loop.
     private func collectMail() -> Bool {
-        let isMore = inbox.withLock { inbox in
+        let isMore = inbox.withLockedValue { inbox in
             if inbox.mail.isEmpty {
                 inbox.isAwake = isInTurn
                 return false
@@ -232,9 +236,12 @@ final class NIOLoop: Loop, @unchecked Sendable {
         assert(eventLoop.inEventLoop, "called from another thread than the loop's")
     }
 
-    /// After this the loop does nothing any more.
+    /// After its thread has ended: mail is thrown away from now on.
     func dissolve() {
-        turn = {}
+        inbox.withLockedValue { inbox in
+            inbox.isClosed = true
+            inbox.mail = []
+        }
         receiver = nil
     }
 }

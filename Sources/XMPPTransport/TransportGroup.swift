@@ -1,6 +1,6 @@
+internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix
-internal import Synchronization
 public import XMPPServer
 
 /// The event loops of the server and the ports it listens on.
@@ -8,7 +8,7 @@ public final class TransportGroup: Sendable {
     public let loops: [any Loop]
     private let nioLoops: [NIOLoop]
     private let group: MultiThreadedEventLoopGroup
-    private let listeners = Mutex<[Listener]>([])
+    private let listeners = NIOLockedValueBox<[Listener]>([])
 
     /// - Parameter loops: how many; by default one for each core.
     public init(loops count: Int? = nil) {
@@ -30,20 +30,20 @@ public final class TransportGroup: Sendable {
             throw ListenerFailure(address: options.address, port: options.port, reason: "no certificate for TLS")
         }
         let state = ListenerState(options, tls: tls, makeHandler)
-        let accepting = nioLoops[listeners.withLock { $0.count } % nioLoops.count]
+        let accepting = nioLoops[listeners.withLockedValue { $0.count } % nioLoops.count]
         let listener = Listener(state, try await state.bind(accepting, group, nioLoops))
-        listeners.withLock { $0.append(listener) }
+        listeners.withLockedValue { $0.append(listener) }
         return listener
     }
 
     /// Connections that exist now, of all listeners.
     public var liveConnections: Int {
-        listeners.withLock { $0.reduce(0) { $0 + $1.counts.live } }
+        listeners.withLockedValue { $0.reduce(0) { $0 + $1.counts.live } }
     }
 
     /// Closes the ports: streams go on, no new ones come.
     public func stopListening() async {
-        for listener in listeners.withLock({ $0 }) { await listener.close() }
+        for listener in listeners.withLockedValue({ $0 }) { await listener.close() }
     }
 
     /// Ends everything: ports, then connections, whose handlers hear `disconnected`, then the threads. Whoever wants

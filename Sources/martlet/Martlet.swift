@@ -66,6 +66,10 @@ struct ConfigOption: ParsableArguments {
     func load() throws(ConfigErrors) -> ConfigFile {
         try ConfigFile.load(path ?? ConfigFile.defaultPath)
     }
+
+    func dataDirectory() throws(ConfigErrors) -> DataDirectory {
+        try ConfigFile.dataDirectory(path ?? ConfigFile.defaultPath)
+    }
 }
 
 struct Check: AsyncParsableCommand {
@@ -83,6 +87,7 @@ struct Check: AsyncParsableCommand {
         for warning in report.warnings { Terminal.writeError("\(warning) (warning)") }
         try report.finish()
         let hosts = file.config.hosts.map(\.name)
-        print("\(file.config.file) is right: \(hosts.count > 5 ? "\(hosts.count) hosts" : hosts.joined(separator: ", "))")
+        print(
+            "\(file.config.file) is right: \(hosts.count > 5 ? "\(hosts.count) hosts" : hosts.joined(separator: ", "))")
     }
 }

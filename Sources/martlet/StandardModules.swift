@@ -10,7 +10,8 @@ import XMPPServer
 /// The modules that this binary can run: the one place that names them.
 enum StandardModules {
     static let all: [any Module.Type] = [
-        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
+        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
+        PingModule.self,
     ]
 
     /// Reads a module's section as the module itself will, so that `check` and `serve` find its errors before anything

@@ -146,7 +146,9 @@ final class MartletServer: RunningServer {
                 throw .usage("a line without an address")
             }
             let credentials = fields.dropFirst().compactMap { ScramCredential(text: String($0)) }
-            guard credentials.count == fields.count - 1, !credentials.isEmpty else { throw .usage("a line without keys") }
+            guard credentials.count == fields.count - 1, !credentials.isEmpty else {
+                throw .usage("a line without keys")
+            }
             new.append(NewAccount(address: address, credentials: credentials))
         }
         let outcomes = try await accounts.create(new)

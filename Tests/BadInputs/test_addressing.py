@@ -56,7 +56,8 @@ def test_line_16_a_resource_has_1023_bytes(server, length, fits):
 
 
 @pytest.mark.parametrize("resource", [
-    "\u0080", "a\u0085b", "a\u00adb", "\u200b", "a\u2028b", "\u0378", "\ue000", "\ufdd0", "a\u202eb", "\ufeff", "\u115f",
+    "\u0080", "a\u0085b", "a\u00adb", "\u200b", "a\u2028b", "\u0378", "\ue000", "\ufdd0", "a\u202eb", "\ufeff",
+    "\u115f",
 ])
 @pytest.mark.differs("prosody", "stringprep (RFC 6122) allows others")
 def test_line_16_a_resource_that_precis_forbids(server, resource):
@@ -71,8 +72,8 @@ def test_line_16_a_resource_that_precis_forbids(server, resource):
 
 
 @pytest.mark.parametrize("resource, canonical", [
-    ("home/away@work", "home/away@work"), ("ｆｕｌｌ", "ｆｕｌｌ"), ("a\u0301", "\u00e1"), ("a\u3000b", "a b"), ("UPPER", "UPPER"),
-    ("🌹", "🌹"), ("' \" & < ; %", "' \" & < ; %"), ("ß", "ß"),
+    ("home/away@work", "home/away@work"), ("ｆｕｌｌ", "ｆｕｌｌ"), ("a\u0301", "\u00e1"), ("a\u3000b", "a b"),
+    ("UPPER", "UPPER"), ("🌹", "🌹"), ("' \" & < ; %", "' \" & < ; %"), ("ß", "ß"),
 ])
 @pytest.mark.differs("prosody", "stringprep (RFC 6122) maps otherwise")
 def test_line_16_a_resource_has_one_form(server, resource, canonical):
@@ -286,8 +287,10 @@ def test_line_20_a_broken_address_is_malformed(server, to):
     "<iq type='error' id='1' to='{to}'><error type='cancel'/></iq>",
     "<iq type='error' id='1' to='{to}'/>",
 ])
-@pytest.mark.parametrize("to", ["martlet.example", "mallory@martlet.example", "bob@martlet.example", "bob@martlet.example/gone",
-                                "nobody@martlet.example"])
+@pytest.mark.parametrize("to", [
+    "martlet.example", "mallory@martlet.example", "bob@martlet.example", "bob@martlet.example/gone",
+    "nobody@martlet.example",
+])
 def test_line_20_an_answer_to_no_question_gets_no_answer(server, xml, to):
     async def scene():
         client = await bound(server, "mallory")
@@ -363,7 +366,8 @@ def test_line_20_a_flood_of_requests_to_an_unknown_namespace(server):
         client = await bound(server, "mallory")
         for start in range(0, 5000, 100):
             client.stream.write("".join(
-                f"<iq type='get' id='{n}' to='{server.domain}'><q xmlns='urn:x:{n}'/></iq>" for n in range(start, start + 100)
+                f"<iq type='get' id='{n}' to='{server.domain}'><q xmlns='urn:x:{n}'/></iq>"
+                for n in range(start, start + 100)
             ))
             await client.stream.drain(20)
         for number in range(5000):
@@ -373,8 +377,10 @@ def test_line_20_a_flood_of_requests_to_an_unknown_namespace(server):
     asyncio.run(scene())
 
 
-@pytest.mark.parametrize("to", ["martlet.example", "nobody@martlet.example", "bob@martlet.example", "bob@martlet.example/gone",
-                                "mallory@martlet.example", "mallory@martlet.example/lair"])
+@pytest.mark.parametrize("to", [
+    "martlet.example", "nobody@martlet.example", "bob@martlet.example", "bob@martlet.example/gone",
+    "mallory@martlet.example", "mallory@martlet.example/lair",
+])
 @pytest.mark.parametrize("kind", ["message", "presence", "iq"])
 def test_line_20_errors_are_never_answered_by_errors(server, kind, to):
     async def scene():

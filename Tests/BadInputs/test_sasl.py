@@ -64,7 +64,7 @@ PLAIN = {
     "user not UTF-8": (b"\0mallory\xff\0" + SECRET, {"malformed-request", "not-authorized"}),
     "password not UTF-8": (b"\0" + USER + b"\0\xff\xfe", {"malformed-request", "not-authorized"}),
     "overlong UTF-8": (b"\0mallor\xc1\xb9\0" + SECRET, {"malformed-request", "not-authorized"}),
-    "user with domain of another host": (b"\0mallory@other.example\0" + SECRET, {"malformed-request", "not-authorized"}),
+    "user of another host": (b"\0mallory@other.example\0" + SECRET, {"malformed-request", "not-authorized"}),
     "user with a slash": (b"\0mallory/x\0" + SECRET, {"malformed-request", "not-authorized"}),
     "prohibited in the user": ("\0mallory\u0007\0".encode() + SECRET, {"malformed-request", "not-authorized"}),
     "prohibited in the password": (b"\0" + USER + "\0\u0007".encode(), {"malformed-request", "not-authorized"}),
@@ -478,6 +478,7 @@ def test_line_13_an_unknown_user_takes_as_long(server, mechanism):
             for user in times:
                 times[user].append(await attempt(user))
         known, unknown = (statistics.median(each) for each in times.values())
-        assert abs(known - unknown) < max(0.0015, 0.35 * known), f"known {known * 1e3:.2f} ms, unknown {unknown * 1e3:.2f}"
+        shown = f"known {known * 1e3:.2f} ms, unknown {unknown * 1e3:.2f} ms"
+        assert abs(known - unknown) < max(0.0015, 0.35 * known), shown
 
     asyncio.run(scene())

@@ -10,7 +10,8 @@ import Testing
 @Suite struct `The control socket` {
     private static let echo: ControlServer.Dispatch = { request in
         switch request.command {
-        case "echo": ControlAnswer(.text("\(request.arguments["a"] ?? "-") \(request.host ?? "-") \(request.secret ?? "-")"))
+        case "echo":
+            ControlAnswer(.text("\(request.arguments["a"] ?? "-") \(request.host ?? "-") \(request.secret ?? "-")"))
         case "table": ControlAnswer(.table(columns: ["a"], rows: [["1"], ["2"]]))
         case "long": ControlAnswer(.text(String(repeating: "x", count: 3_000_000)))
         default: ControlAnswer(CommandError.notFound("there is no command \(request.command)"))
@@ -19,7 +20,8 @@ import Testing
 
     /// Runs a server in a directory of its own and calls `body` with it.
     private func withServer(
-        _ name: String = "", limits: ControlServer.Limits = .init(), _ body: @Sendable (DataDirectory) async throws -> Void
+        _ name: String = "", limits: ControlServer.Limits = .init(),
+        _ body: @Sendable (DataDirectory) async throws -> Void
     ) async throws {
         let directory = try TemporaryDirectory(name)
         let data = DataDirectory(path: directory.path)
@@ -32,16 +34,16 @@ import Testing
         try await group.shutdownGracefully()
     }
 
-    /// Off the pool: the client blocks.
     private func run(_ data: DataDirectory, _ request: ControlRequest) async throws -> CommandOutput {
-        try await Task.detached { try ControlClient(directory: data).run(request) }.value
+        try await offPool { try ControlClient(directory: data).run(request) }
     }
 
     @Test func `carries a command to the server and its answer back`() async throws {
         try await withServer { data async throws in
             let request = ControlRequest(command: "echo", arguments: ["a": "ä\n\""], host: "h", secret: "s/s")
             #expect(try await run(data, request) == .text("ä\n\" h s/s"))
-            #expect(try await run(data, ControlRequest(command: "table")) == .table(columns: ["a"], rows: [["1"], ["2"]]))
+            #expect(
+                try await run(data, ControlRequest(command: "table")) == .table(columns: ["a"], rows: [["1"], ["2"]]))
             let long = CommandOutput.text(String(repeating: "x", count: 3_000_000))
             #expect(try await run(data, ControlRequest(command: "long")) == long)
             await #expect(throws: CommandError.notFound("there is no command x")) {
@@ -60,7 +62,8 @@ import Testing
     @Test func `works in a directory whose name is too long for a socket`() async throws {
         try await withServer(String(repeating: "n", count: 150)) { data async throws in
             #expect(ControlClient(directory: data).isServerRunning)
-            #expect(try await run(data, ControlRequest(command: "table")) == .table(columns: ["a"], rows: [["1"], ["2"]]))
+            #expect(
+                try await run(data, ControlRequest(command: "table")) == .table(columns: ["a"], rows: [["1"], ["2"]]))
         }
     }
 
@@ -87,14 +90,16 @@ import Testing
     /// Sends bytes and reads until the server closes.
     private func talk(_ data: DataDirectory, _ bytes: Data) async throws -> String {
         let path = data.socketPath
-        return try await Task.detached {
+        return try await offPool {
             let peer = try RawPeer(path)
             try peer.send(bytes)
             return peer.readToEnd()
-        }.value
+        }
     }
 
-    @Test(arguments: ["\n", "{}\n", "nonsense\n", "[]\n", "{\"command\": 5}\n", "{\"command\":\"x\",\"arguments\":{\"a\":1}}\n"])
+    @Test(arguments: [
+        "\n", "{}\n", "nonsense\n", "[]\n", "{\"command\": 5}\n", "{\"command\":\"x\",\"arguments\":{\"a\":1}}\n",
+    ])
     func `refuses a request that makes no sense`(_ line: String) async throws {
         try await withServer { data async throws in
             let answer = try await talk(data, Data(line.utf8))
@@ -135,6 +140,13 @@ import Testing
     @Test func `never shows the secret of a request`() {
         let request = ControlRequest(command: "account add", arguments: ["address": "a@b"], secret: "hunter2")
         #expect("\(request)" == "account add")
+    }
+}
+
+/// Runs what blocks on a thread of its own, so that the server has threads to answer with.
+private func offPool<Value: Sendable>(_ body: @escaping @Sendable () throws -> Value) async throws -> Value {
+    try await withCheckedThrowingContinuation { continuation in
+        Thread { continuation.resume(with: Result { try body() }) }.start()
     }
 }
 

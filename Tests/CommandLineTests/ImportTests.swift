@@ -22,7 +22,9 @@ private let oldKeys = ScramCredential(
 
     private func address(_ text: String) throws -> BareJID { try #require(BareJID(text)) }
 
-    @Test(arguments: ["", "   ", "\t", "# romeo@localhost x", "  # x", "\r", "#"]) func `may be empty or a comment`(_ text: String) {
+    @Test(arguments: ["", "   ", "\t", "# romeo@localhost x", "  # x", "\r", "#"]) func `may be empty or a comment`(
+        _ text: String
+    ) {
         #expect(read(text) == .nothing)
     }
 
@@ -59,12 +61,18 @@ private let oldKeys = ScramCredential(
         ("romeo@localhost   ", "there is no password behind \"romeo@localhost\""),
         ("romeo@localhost a\u{7}b", "the password is too long or no client can send it"),
         ("romeo@localhost SCRAM-SHA-256$x", "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"),
-        ("romeo@localhost SCRAM-MD5$1:a$b:c",
-            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"),
-        ("romeo@localhost \(keys.text) \(keys.text)",
-            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"),
-        ("romeo@localhost \(keys.text) secret",
-            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"),
+        (
+            "romeo@localhost SCRAM-MD5$1:a$b:c",
+            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"
+        ),
+        (
+            "romeo@localhost \(keys.text) \(keys.text)",
+            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"
+        ),
+        (
+            "romeo@localhost \(keys.text) secret",
+            "the keys are not of the form SCRAM-SHA-256$iterations:salt$stored:server"
+        ),
         ("romeo@localhost " + String(repeating: "x", count: 1024), "the password is too long or no client can send it"),
         (String(repeating: "x", count: 4097), "the line is longer than 4096 bytes"),
     ]
@@ -81,7 +89,8 @@ private let oldKeys = ScramCredential(
     @Test func `of random bytes never traps`() {
         for _ in 0..<2000 {
             let bytes = (0..<Int.random(in: 0..<60)).map { _ in
-                UInt8.random(in: 0...3) == 0 ? UInt8.random(in: 0...255) : Array("ro@localhost SCRAM-256$:#\t ".utf8).randomElement()!
+                UInt8.random(in: 0...3) == 0
+                    ? UInt8.random(in: 0...255) : Array("ro@localhost SCRAM-256$:#\t ".utf8).randomElement()!
             }
             _ = ImportLine(bytes, hosts: ["localhost"])
         }

@@ -46,7 +46,8 @@ import XMPPServer
     static let values: [(String, String)] = [
         ("plain", "k=plain"), ("", "k=\"\""), ("two words", "k=\"two words\""), ("a=b", "k=\"a=b\""),
         ("say \"hi\"", "k=\"say \\\"hi\\\"\""), ("back\\slash", "k=\"back\\\\slash\""),
-        ("line\nevent=forged", "k=\"line\\nevent=forged\""), ("\r\t", "k=\"\\r\\t\""), ("\u{0}\u{1b}[31m", "k=\"\\u0000\\u001b[31m\""),
+        ("line\nevent=forged", "k=\"line\\nevent=forged\""), ("\r\t", "k=\"\\r\\t\""),
+        ("\u{0}\u{1b}[31m", "k=\"\\u0000\\u001b[31m\""),
         ("\u{7f}", "k=\"\\u007f\""), ("\u{2028}", "k=\"\\u2028\""), ("\u{202e}gpj", "k=\"\\u202egpj\""),
         ("\u{e0001}", "k=\"\\udb40\\udc01\""), ("grün", "k=\"grün\""), ("😀", "k=\"😀\""),
     ]

@@ -10,7 +10,8 @@ import XMPPServer
         try FileManager.default.attributesOfItem(atPath: path)[.posixPermissions] as? Int
     }
 
-    @Test func `makes a config that is right, a certificate for the domain, and a private data directory`() async throws {
+    @Test func `makes a config that is right, a certificate for the domain, and a private data directory`() async throws
+    {
         let directory = try TemporaryDirectory()
         let target = directory.path + "/server"
         #expect(await Martlet.run(["setup", "Bücher.example", "--dir", target, "--port", "1", "--tls-port", "2"]) == 0)
@@ -68,7 +69,9 @@ import XMPPServer
 
     init() throws {
         let certificate = try SelfSignedCertificate(domain: "localhost")
-        made = (String(decoding: certificate.certificate, as: UTF8.self), String(decoding: certificate.key, as: UTF8.self))
+        made = (
+            String(decoding: certificate.certificate, as: UTF8.self), String(decoding: certificate.key, as: UTF8.self)
+        )
     }
 
     @Test func `of this host and this day are right`() throws {
@@ -133,7 +136,7 @@ import XMPPServer
         let rows = [["romeo@localhost", "1"], ["j\u{1b}[2J", "22"]]
         #expect(
             Terminal.table(["address", "n"], rows, aligned: true)
-                == "address          n\nromeo@localhost  1\nj\\u{1b}[2J      22")
+                == "address          n\nromeo@localhost  1\nj\\u{1b}[2J       22")
         #expect(
             Terminal.table(["address", "n"], rows, aligned: false)
                 == "address\tn\nromeo@localhost\t1\nj\\u{1b}[2J\t22")

@@ -26,7 +26,8 @@ import Testing
     }
 
     @Test func `may write stars and ampersands that are no aliases`() {
-        let text = "text: \"\(String(repeating: "a & b, *c ", count: 100))\"\n# \(String(repeating: "* x ", count: 100))\n"
+        let text =
+            "text: \"\(String(repeating: "a & b, *c ", count: 100))\"\n# \(String(repeating: "* x ", count: 100))\n"
         #expect(reasons(text) == [])
     }
 
@@ -67,7 +68,9 @@ import Testing
         #expect(reasons(String(repeating: "k", count: 257) + ": 1") == ["m.yml:1: a key is longer than 256 bytes"])
     }
 
-    @Test(arguments: ["\u{FEFF}a: 1", "a: 1\r\nb: 2\r\n", "\"a\": 'x''y'", "a: |\n  text\n  more\n", "%YAML 1.1\n---\na: 1\n...\n"])
+    @Test(arguments: [
+        "\u{FEFF}a: 1", "a: 1\r\nb: 2\r\n", "\"a\": 'x''y'", "a: |\n  text\n  more\n", "%YAML 1.1\n---\na: 1\n...\n",
+    ])
     func `is not what this is`(_ text: String) {
         #expect(reasons(text) == [])
     }
@@ -82,7 +85,9 @@ import Testing
                 let index = Int.random(in: changed.indices, using: &generator)
                 switch Int.random(in: 0..<3, using: &generator) {
                 case 0: changed.remove(at: index)
-                case 1: changed.insert(["[", "{", "&", "*", "\"", ":", "\n", "\t", "#", "9", "é", "\u{0}"].randomElement()!, at: index)
+                case 1:
+                    changed.insert(
+                        ["[", "{", "&", "*", "\"", ":", "\n", "\t", "#", "9", "é", "\u{0}"].randomElement()!, at: index)
                 default: changed.swapAt(index, Int.random(in: changed.indices, using: &generator))
                 }
             }

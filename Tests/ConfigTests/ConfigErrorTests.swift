@@ -36,59 +36,79 @@ import Testing
         Case("data: {a: b}", "3: data: expected text, found a section"),
         Case("data: \"\"", "3: data: must not be empty"),
         Case("log: info", "3: log: expected a section of `key: value` lines, found \"info\""),
-        Case("log: {level: inof}",
+        Case(
+            "log: {level: inof}",
             "3: log.level: expected one of trace, debug, info, notice, warning, error, found \"inof\", did you mean "
                 + "\"info\"?"),
-        Case("log: {level: \"a\\nb\"}",
+        Case(
+            "log: {level: \"a\\nb\"}",
             "3: log.level: expected one of trace, debug, info, notice, warning, error, found \"a\\u{a}b\""),
-        Case("stream_management: {resume: 600}",
-            "3: stream_management.resume: expected a time with its unit, like 500ms, 30s, 10m, 1h or 90d, found \"600\""),
-        Case("stream_management: {resume: 10 m}",
+        Case(
+            "stream_management: {resume: 600}",
+            "3: stream_management.resume: expected a time with its unit, like 500ms, 30s, 10m, 1h or 90d, found \"600\""
+        ),
+        Case(
+            "stream_management: {resume: 10 m}",
             "3: stream_management.resume: expected a time with its unit, like 500ms, 30s, 10m, 1h or 90d, found "
                 + "\"10 m\""),
-        Case("stream_management: {queue_bytes: 4MB}",
+        Case(
+            "stream_management: {queue_bytes: 4MB}",
             "3: stream_management.queue_bytes: expected a size like 4096, 256KiB or 4MiB, found \"4MB\""),
         // Ranges
         Case("loops: 0", "3: loops: 0 is too small, allowed is 1...256"),
         Case("loops: 257", "3: loops: 257 is too large, allowed is 1...256"),
-        Case("stream_management: {resume: 2d}",
+        Case(
+            "stream_management: {resume: 2d}",
             "3: stream_management.resume: 2d is too large, allowed is 0s...1d"),
-        Case("stream_management: {resume: 9223372036854775807w}",
+        Case(
+            "stream_management: {resume: 9223372036854775807w}",
             "3: stream_management.resume: 9223372036854775807w is too large"),
-        Case("stream_management: {queue_bytes: 9223372036854775807GiB}",
+        Case(
+            "stream_management: {queue_bytes: 9223372036854775807GiB}",
             "3: stream_management.queue_bytes: 9223372036854775807GiB is too large"),
-        Case("limits: {unauthenticated: {element: 64KiB, bytes: 32KiB}}",
+        Case(
+            "limits: {unauthenticated: {element: 64KiB, bytes: 32KiB}}",
             "3: limits.unauthenticated.element: is larger than `bytes` of the same section"),
-        Case("limits: {authenticated: {element: 8KiB}}",
+        Case(
+            "limits: {authenticated: {element: 8KiB}}",
             "3: limits.authenticated.element: must not be less than 10000 (RFC 6120 §13.12)"),
         Case("auth: {iterations: 1000}", "3: auth.iterations: 1000 is too small, allowed is 4096...10000000"),
         // Certificates
         Case("tls: {certificate: cert.pem}", "3: tls.key: is missing"),
         Case("tls:\n  certificate:\n  key: key.pem", "4: tls.certificate: has no value"),
         // Hosts
-        Case("host_config: {localhots: {}}",
+        Case(
+            "host_config: {localhots: {}}",
             "3: host_config.localhots: this host is not in `hosts`, did you mean \"localhost\"?"),
-        Case("host_config: {localhost: 1}",
+        Case(
+            "host_config: {localhost: 1}",
             "3: host_config.localhost: expected a section of `key: value` lines"),
-        Case("host_config: {localhost: {listen: []}}",
+        Case(
+            "host_config: {localhost: {listen: []}}",
             "3: host_config.localhost.listen: unknown key, known here: tls, auth, modules"),
-        Case("host_config:\n  localhost:\n    modules:\n      offline: {limit: 0}",
+        Case(
+            "host_config:\n  localhost:\n    modules:\n      offline: {limit: 0}",
             "6: host_config.localhost.modules.offline.limit: 0 is too small, allowed is 1...10000"),
         // Modules
         Case("modules: {mam: {}}", "3: modules.mam: there is no such module"),
         Case("modules:\n  offline:\n    limt: 5", "5: modules.offline.limt: unknown key, did you mean \"limit\"?"),
         Case("modules:\n  ping:\n    idle: 5", "5: modules.ping.idle: unknown key, nothing can be set here"),
-        Case("modules: {offline: true}",
+        Case(
+            "modules: {offline: true}",
             "3: modules.offline: expected a section of `key: value` lines, found \"true\""),
-        Case("modules: {offline: {expiry: 1s}}",
+        Case(
+            "modules: {offline: {expiry: 1s}}",
             "3: modules.offline.expiry: 1s is too small, allowed is at least 1h"),
         Case("modules: [offline]", "3: modules: expected a section of `key: value` lines, found a list"),
         // What YAML can do and a config need not
         Case("data: &a x", "3: data: anchors and aliases are not supported"),
         Case("data: !!binary eA==", "3: data: tags (tag:yaml.org,2002:binary) are not supported"),
-        Case("---\nhosts: [b]", "3: is not valid YAML: but found another document (expected a single document in the "
-            + "stream in line 1)"),
-        Case("data: [", "4: is not valid YAML: did not find expected node content (while parsing a flow node in line 4)"),
+        Case(
+            "---\nhosts: [b]",
+            "3: is not valid YAML: but found another document (expected a single document in the "
+                + "stream in line 1)"),
+        Case(
+            "data: [", "4: is not valid YAML: did not find expected node content (while parsing a flow node in line 4)"),
         Case("data: \"\u{1}\"", "3: is not valid YAML: control characters are not allowed"),
     ]
 
@@ -100,28 +120,48 @@ import Testing
         ("", ["martlet.yml: is empty"]),
         ("# nothing\n", ["martlet.yml: is empty"]),
         ("martlet", ["martlet.yml:1: expected `key: value` lines"]),
-        ("hosts: []\nlisten: []",
-            ["martlet.yml:1: hosts: is empty", "martlet.yml:2: listen: is empty"]),
+        (
+            "hosts: []\nlisten: []",
+            ["martlet.yml:1: hosts: is empty", "martlet.yml:2: listen: is empty"]
+        ),
         ("listen: [{port: 5222, tls: none}]", ["martlet.yml:1: hosts: is missing"]),
-        ("hosts: localhost\nlisten: 5222",
-            ["martlet.yml:1: hosts: expected a list, found \"localhost\"",
-                "martlet.yml:2: listen: expected a list, found \"5222\""]),
-        ("hosts: [a b, localhost, {a: b}, LOCALHOST, localhost]\nlisten: [{port: 1, tls: none}]",
-            ["martlet.yml:1: hosts[2]: expected a text, found a section",
+        (
+            "hosts: localhost\nlisten: 5222",
+            [
+                "martlet.yml:1: hosts: expected a list, found \"localhost\"",
+                "martlet.yml:2: listen: expected a list, found \"5222\"",
+            ]
+        ),
+        (
+            "hosts: [a b, localhost, {a: b}, LOCALHOST, localhost]\nlisten: [{port: 1, tls: none}]",
+            [
+                "martlet.yml:1: hosts[2]: expected a text, found a section",
                 "martlet.yml:1: hosts[4]: \"localhost\" stands here twice",
                 "martlet.yml:1: hosts[0]: \"a b\" is not a valid domain name",
-                "martlet.yml:1: hosts[3]: \"LOCALHOST\" is the same host as another one here"]),
-        ("hosts: [localhost]\nlisten:\n  - {port: 70000, tls: none}\n  - {tls: none}\n  - {port: 1, tls: maybe}",
-            ["martlet.yml:3: listen[0].port: 70000 is too large, allowed is 0...65535",
+                "martlet.yml:1: hosts[3]: \"LOCALHOST\" is the same host as another one here",
+            ]
+        ),
+        (
+            "hosts: [localhost]\nlisten:\n  - {port: 70000, tls: none}\n  - {tls: none}\n  - {port: 1, tls: maybe}",
+            [
+                "martlet.yml:3: listen[0].port: 70000 is too large, allowed is 0...65535",
                 "martlet.yml:4: listen[1].port: is missing",
-                "martlet.yml:5: listen[2].tls: expected one of required, optional, none, direct, found \"maybe\""]),
-        ("hosts: [localhost]\nlisten:\n  - {port: 1, address: example.org, tls: none}",
-            ["martlet.yml:3: listen[0].address: expected numeric address, found \"example.org\""]),
-        ("hosts: [localhost]\nlisten:\n  - {port: 1, tls: none}\n  - {port: 1, address: 127.0.0.1, tls: none}",
-            ["martlet.yml:4: listen[1].port: port 1 is taken by listen[0]"]),
-        ("listen:\n  - {port: 5223, tls: direct}\nhosts:\n  - a.example\n  - b.example\n"
-            + "host_config:\n  a.example:\n    tls: {certificate: c, key: k}",
-            ["martlet.yml:5: tls: is missing: b.example needs a certificate for listen[0] (tls: direct)"]),
+                "martlet.yml:5: listen[2].tls: expected one of required, optional, none, direct, found \"maybe\"",
+            ]
+        ),
+        (
+            "hosts: [localhost]\nlisten:\n  - {port: 1, address: example.org, tls: none}",
+            ["martlet.yml:3: listen[0].address: expected numeric address, found \"example.org\""]
+        ),
+        (
+            "hosts: [localhost]\nlisten:\n  - {port: 1, tls: none}\n  - {port: 1, address: 127.0.0.1, tls: none}",
+            ["martlet.yml:4: listen[1].port: port 1 is taken by listen[0]"]
+        ),
+        (
+            "listen:\n  - {port: 5223, tls: direct}\nhosts:\n  - a.example\n  - b.example\n"
+                + "host_config:\n  a.example:\n    tls: {certificate: c, key: k}",
+            ["martlet.yml:5: tls: is missing: b.example needs a certificate for listen[0] (tls: direct)"]
+        ),
     ]
 
     @Test(arguments: whole) func `as a whole is refused`(_ text: String, _ expected: [String]) {

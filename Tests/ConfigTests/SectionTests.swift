@@ -17,7 +17,9 @@ import Testing
         #expect(sample.errors == [])
     }
 
-    @Test(arguments: ["5", "s", "1x", "1.5s", "-1s", "1s2m", "1s1s", "1 s", "1S", "1h 30m", "\"1s\"", "99999999999999999999s"])
+    @Test(arguments: [
+        "5", "s", "1x", "1.5s", "-1s", "1s2m", "1s1s", "1 s", "1S", "1h 30m", "\"1s\"", "99999999999999999999s",
+    ])
     func `refuses a time that is none`(_ text: String) {
         var sample = Sample("time: \(text)")
         #expect(sample.section.duration("time", default: .seconds(77), in: .zero..., "") == .seconds(77))
@@ -48,7 +50,9 @@ import Testing
         #expect(sample.errors == [])
     }
 
-    @Test(arguments: ["yes", "no", "on", "True", "1", "\"true\""]) func `refuses a switch in other words`(_ text: String) {
+    @Test(arguments: ["yes", "no", "on", "True", "1", "\"true\""]) func `refuses a switch in other words`(
+        _ text: String
+    ) {
         var sample = Sample("on: \(text)")
         #expect(sample.section.bool("on", default: true, "") == true)
         let shown = text.filter { $0 != "\"" }

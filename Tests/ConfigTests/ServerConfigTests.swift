@@ -1,3 +1,4 @@
+import Foundation
 import ModuleKit
 import Testing
 import XMPPServer
@@ -155,5 +156,20 @@ import XMPPServer
         }.joined(separator: "\n")
         #expect(uncommented.contains("\n    timeout: 30s\n"))
         #expect(try ConfigFile.parse(uncommented, file: "martlet.yml").config == config)
+    }
+}
+
+@Suite struct `The data directory` {
+    @Test(arguments: [
+        ("data: /srv/x\nnonsense: [", "/tmp/data"), ("data: /srv/x\nnonsense: 1", "/srv/x"),
+        ("hosts: [a]", "/tmp/data"),
+        ("data: there", "/tmp/there"), ("data: [1]", "/tmp/data"), ("", "/tmp/data"),
+    ]) func `is found in a config that is wrong, so that its server can be stopped`(
+        _ text: String, _ expected: String
+    ) throws {
+        let path = "/tmp/martlet-test-\(UInt64.random(in: 0 ... .max)).yml"
+        try text.write(toFile: path, atomically: false, encoding: .utf8)
+        defer { unlink(path) }
+        #expect(try ConfigFile.dataDirectory(path).path == expected)
     }
 }

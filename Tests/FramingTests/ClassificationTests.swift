@@ -24,7 +24,9 @@ import XMPPTransport
             #expect(classify(content, type: type).isStorable)
             #expect(classify(content, type: type).isArchivable)
         }
-        for (type, storage) in [("groupchat", Classification.Storage.bounce), ("headline", .vanish), ("error", .vanish)] {
+        for (type, storage) in [
+            ("groupchat", Classification.Storage.bounce), ("headline", .vanish), ("error", .vanish),
+        ] {
             #expect(classify(content, type: type).storage == storage)
             #expect(!classify(content, type: type).isStorable)
         }
@@ -34,7 +36,8 @@ import XMPPTransport
         "", "<composing xmlns='http://jabber.org/protocol/chatstates'/>", "<thread>x</thread>",
         "<active xmlns='http://jabber.org/protocol/chatstates'/><thread>x</thread><no-store xmlns='urn:xmpp:hints'/>",
         "<origin-id xmlns='urn:xmpp:sid:0' id='1'/>", "<markable xmlns='urn:xmpp:chat-markers:0'/>",
-        "<request xmlns='urn:xmpp:receipts'/>", "<received xmlns='urn:xmpp:receipts'/><no-store xmlns='urn:xmpp:hints'/>",
+        "<request xmlns='urn:xmpp:receipts'/>",
+        "<received xmlns='urn:xmpp:receipts'/><no-store xmlns='urn:xmpp:hints'/>",
         "<gone xmlns='http://jabber.org/protocol/chatstates'/><delay xmlns='urn:xmpp:delay'/>",
     ])
     func `a message that nobody would miss vanishes`(content: String) {
@@ -63,7 +66,9 @@ import XMPPTransport
         #expect(classify("<received xmlns='urn:xmpp:receipts'/>").isReceipt)
         #expect(classify("<displayed xmlns='urn:xmpp:chat-markers:0'/>").isMarker)
         #expect(classify("<encrypted xmlns='urn:xmpp:omemo:2'/>").isEncrypted)
-        for content in ["<body/>", "<encrypted xmlns='urn:xmpp:omemo:2'/>", "<propose xmlns='urn:xmpp:jingle-message:0'/>"] {
+        for content in [
+            "<body/>", "<encrypted xmlns='urn:xmpp:omemo:2'/>", "<propose xmlns='urn:xmpp:jingle-message:0'/>",
+        ] {
             #expect(classify(content).isUrgent)
         }
         #expect(!classify("<received xmlns='urn:xmpp:receipts'/>").isUrgent)

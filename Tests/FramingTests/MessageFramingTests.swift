@@ -21,15 +21,17 @@ import XMPPTransport
         #expect(pool.idleCount == 1)
     }
 
-    @Test(arguments: [
-        ("<a/><b/>", .notWellFormed), ("<a/>text", .badFormat), ("<a", .notWellFormed), ("<a>", .notWellFormed),
-        (" <a/>", .notWellFormed), ("", .notWellFormed), (" ", .notWellFormed), ("x", .notWellFormed),
-        ("</document>", .notWellFormed), ("</document><document>", .notWellFormed), ("<a/></document>", .notWellFormed),
-        ("<!DOCTYPE a><a/>", .restrictedXML), ("<!-- x --><a/>", .restrictedXML), ("\u{FEFF}<a/>", .notWellFormed),
-        ("<a>\u{0}</a>", .notWellFormed), ("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>", .badFormat),
-        ("<other xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>", .badFormat),
-        ("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>", .badFormat),
-    ] as [(String, StreamError.Condition)])
+    @Test(
+        arguments: [
+            ("<a/><b/>", .notWellFormed), ("<a/>text", .badFormat), ("<a", .notWellFormed), ("<a>", .notWellFormed),
+            (" <a/>", .notWellFormed), ("", .notWellFormed), (" ", .notWellFormed), ("x", .notWellFormed),
+            ("</document>", .notWellFormed), ("</document><document>", .notWellFormed),
+            ("<a/></document>", .notWellFormed),
+            ("<!DOCTYPE a><a/>", .restrictedXML), ("<!-- x --><a/>", .restrictedXML), ("\u{FEFF}<a/>", .notWellFormed),
+            ("<a>\u{0}</a>", .notWellFormed), ("<open xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>", .badFormat),
+            ("<other xmlns='urn:ietf:params:xml:ns:xmpp-framing'/>", .badFormat),
+            ("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'/>", .badFormat),
+        ] as [(String, StreamError.Condition)])
     func `BAD-INPUTS 7: a message that is not one whole element ends the stream`(
         text: String, condition: StreamError.Condition
     ) {

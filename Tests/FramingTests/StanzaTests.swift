@@ -14,7 +14,9 @@ import XMPPTransport
 
     @Test func `a stanza knows its kind, type and addresses`() throws {
         let message = try Stanza(
-            tree("<message xmlns='jabber:client' to='Juliet@Example.org/x' from='romeo@example.net' type='chat' id='1'/>"))
+            tree(
+                "<message xmlns='jabber:client' to='Juliet@Example.org/x' from='romeo@example.net' type='chat' id='1'/>"
+            ))
         #expect(message.kind == .message)
         #expect(message.type == .chat)
         #expect(message.to?.description == "juliet@example.org/x")
@@ -30,20 +32,21 @@ import XMPPTransport
         #expect(try Stanza(tree("<message xmlns='jabber:client' type='party'/>")).type == .normal)
     }
 
-    @Test(arguments: [
-        ("<message xmlns='jabber:client' to='a@@b'/>", .jidMalformed),
-        ("<message xmlns='jabber:client' to=''/>", .jidMalformed),
-        ("<message xmlns='jabber:client' from='@'/>", .jidMalformed),
-        ("<presence xmlns='jabber:client' type='away'/>", .badRequest),
-        ("<iq xmlns='jabber:client' id='1'/>", .badRequest),
-        ("<iq xmlns='jabber:client' id='1' type='maybe'/>", .badRequest),
-        ("<iq xmlns='jabber:client' type='get'><a/></iq>", .badRequest),
-        ("<iq xmlns='jabber:client' type='get' id=''><a/></iq>", .badRequest),
-        ("<iq xmlns='jabber:client' id='1' type='get'/>", .badRequest),
-        ("<iq xmlns='jabber:client' id='1' type='set'><a/><b/></iq>", .badRequest),
-        ("<iq xmlns='jabber:client' id='1' type='result'><a/><b/></iq>", .badRequest),
-        ("<other xmlns='jabber:client'/>", .badRequest), ("<message xmlns='urn:x'/>", .badRequest),
-    ] as [(String, StanzaError.Condition)])
+    @Test(
+        arguments: [
+            ("<message xmlns='jabber:client' to='a@@b'/>", .jidMalformed),
+            ("<message xmlns='jabber:client' to=''/>", .jidMalformed),
+            ("<message xmlns='jabber:client' from='@'/>", .jidMalformed),
+            ("<presence xmlns='jabber:client' type='away'/>", .badRequest),
+            ("<iq xmlns='jabber:client' id='1'/>", .badRequest),
+            ("<iq xmlns='jabber:client' id='1' type='maybe'/>", .badRequest),
+            ("<iq xmlns='jabber:client' type='get'><a/></iq>", .badRequest),
+            ("<iq xmlns='jabber:client' type='get' id=''><a/></iq>", .badRequest),
+            ("<iq xmlns='jabber:client' id='1' type='get'/>", .badRequest),
+            ("<iq xmlns='jabber:client' id='1' type='set'><a/><b/></iq>", .badRequest),
+            ("<iq xmlns='jabber:client' id='1' type='result'><a/><b/></iq>", .badRequest),
+            ("<other xmlns='jabber:client'/>", .badRequest), ("<message xmlns='urn:x'/>", .badRequest),
+        ] as [(String, StanzaError.Condition)])
     func `a stanza that breaks the rules is refused with the right condition`(
         text: String, condition: StanzaError.Condition
     ) {
@@ -81,7 +84,8 @@ import XMPPTransport
 
     @Test func `replies go back to the sender`() throws {
         let request = try Stanza(
-            tree("<iq xmlns='jabber:client' from='a@b/c' to='d@e' id='7' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"))
+            tree("<iq xmlns='jabber:client' from='a@b/c' to='d@e' id='7' type='get'><ping xmlns='urn:xmpp:ping'/></iq>")
+        )
         #expect(request.payload?.isNamed("ping", .ping) == true)
         #expect(
             request.reply().description == "<iq xmlns='jabber:client' type='result' id='7' from='d@e' to='a@b/c'/>")

@@ -27,18 +27,22 @@ import XMPPTransport
         #expect(seen == [.opened(StreamHeader()), .element("<message xmlns='jabber:client'/>")])
     }
 
-    @Test(arguments: [
-        ("<stream:stream xmlns='jabber:client' xmlns:stream='http://example.org/'>", .invalidNamespace),
-        ("<stream xmlns='jabber:client'>", .invalidNamespace),
-        ("<stream>", .invalidNamespace),
-        ("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>", .invalidNamespace),
-        ("<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>", .invalidNamespace),
-        ("<stream:stream xmlns='urn:x' xmlns:stream='http://etherx.jabber.org/streams'>", .invalidNamespace),
-        ("<stream:features xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", .badFormat),
-        ("<stream:stream xmlns='jabber:client'>", .badNamespacePrefix),
-        ("<message xmlns='jabber:client'/>", .invalidNamespace),
-        ("hello", .notWellFormed),
-    ] as [(String, StreamError.Condition)])
+    @Test(
+        arguments: [
+            ("<stream:stream xmlns='jabber:client' xmlns:stream='http://example.org/'>", .invalidNamespace),
+            ("<stream xmlns='jabber:client'>", .invalidNamespace),
+            ("<stream>", .invalidNamespace),
+            ("<stream:stream xmlns:stream='http://etherx.jabber.org/streams'>", .invalidNamespace),
+            (
+                "<stream:stream xmlns='jabber:server' xmlns:stream='http://etherx.jabber.org/streams'>",
+                .invalidNamespace
+            ),
+            ("<stream:stream xmlns='urn:x' xmlns:stream='http://etherx.jabber.org/streams'>", .invalidNamespace),
+            ("<stream:features xmlns='jabber:client' xmlns:stream='http://etherx.jabber.org/streams'>", .badFormat),
+            ("<stream:stream xmlns='jabber:client'>", .badNamespacePrefix),
+            ("<message xmlns='jabber:client'/>", .invalidNamespace),
+            ("hello", .notWellFormed),
+        ] as [(String, StreamError.Condition)])
     func `BAD-INPUTS 7: a header of the wrong kind has its own error`(text: String, condition: StreamError.Condition) {
         for size in [1, Int.max] {
             let framing = framing()
@@ -57,8 +61,9 @@ import XMPPTransport
         ]
         for (fault, condition) in faults { #expect(StreamError(fault).condition == condition) }
         #expect(framing().see(header + "<!-- -->").last?.failure == .restrictedXML)
-        #expect(framing(XMLLimits(maxElementBytes: 200)).see(header + "<a>" + String(repeating: "x", count: 300)).last?
-            .failure == .policyViolation)
+        #expect(
+            framing(XMLLimits(maxElementBytes: 200)).see(header + "<a>" + String(repeating: "x", count: 300)).last?
+                .failure == .policyViolation)
     }
 
     @Test func `BAD-INPUTS 7: what stands in clear text behind starttls is left over, not read`() {
@@ -103,9 +108,11 @@ import XMPPTransport
             seen.append(Seen(event))
             return .proceed
         }
-        #expect(seen.map(\.description).dropFirst().joined() == ["a", "b", "c"].map {
-            "<\($0) xmlns='jabber:client'/>"
-        }.joined())
+        #expect(
+            seen.map(\.description).dropFirst().joined()
+                == ["a", "b", "c"].map {
+                    "<\($0) xmlns='jabber:client'/>"
+                }.joined())
     }
 
     @Test func `a restart from within the handler makes what stands behind the new stream`() {
@@ -264,8 +271,10 @@ import XMPPTransport
             header.replacing("to='", with: "xmlns:p='urn:p' to='"),
         ]
         let stanzas = [
-            "<message to='a@b'><body>&lt;hello&gt; \u{20AC}\u{1F600}</body></message>", "<presence/>", " \n", "<iq id='>'/>",
-            "<p:x xmlns:p='urn:own' p:y='1'><z xmlns=''/></p:x>", "<a>" + String(repeating: "text ", count: 100) + "</a>",
+            "<message to='a@b'><body>&lt;hello&gt; \u{20AC}\u{1F600}</body></message>", "<presence/>", " \n",
+            "<iq id='>'/>",
+            "<p:x xmlns:p='urn:own' p:y='1'><z xmlns=''/></p:x>",
+            "<a>" + String(repeating: "text ", count: 100) + "</a>",
             "<broken", "<![CDATA[", "<a xmlns:q='urn:q'><q:b><![CDATA[<]]></q:b></a>", "\r", "<p:declared/>",
         ]
         let texts = (0..<12).map { _ in

@@ -1,11 +1,11 @@
 """Four clients that other people wrote, behind one face: connect, send, next, cut beneath, close."""
 
 import asyncio
+import datetime
 import os
+import re
 import shlex
 import shutil
-import ssl
-import subprocess
 import tempfile
 import time
 from pathlib import Path
@@ -14,6 +14,8 @@ import aioxmpp
 import aioxmpp.connector
 import OpenSSL.SSL
 import slixmpp
+from support.namespaces import CLIENT, qname
+from support.rawclient import Client
 
 WAIT = 15.0
 
@@ -105,7 +107,7 @@ class Aioxmpp(Face):
             aioxmpp.JID.fromstr(self.jid).replace(resource="aioxmpp"), security,
             override_peer=[(self.address, self.port, connector)],
         )
-        client.backoff_start = client.backoff_cap = __import__("datetime").timedelta(seconds=0.2)
+        client.backoff_start = client.backoff_cap = datetime.timedelta(seconds=0.2)
         self.client, self.resumed = client, asyncio.Event()
         client.on_stream_resumed.connect(self.resumed.set)
         dispatcher = client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
@@ -159,6 +161,17 @@ class GoSendxmpp(Face):
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
         self.reading = asyncio.ensure_future(self._read())
+        await self._is_online()
+
+    async def _is_online(self) -> None:
+        """It says nothing when it is connected, but another resource of the account sees it come."""
+        observer = await Client(self.server, self.user, "observer").login()
+        await observer.available(-1)
+        await observer.take(
+            lambda event: event.tag == qname(CLIENT, "presence") and event.get("from") != observer.jid
+            and event.get("type") is None, "the presence of go-sendxmpp", WAIT,
+        )
+        await observer.close()
 
     async def _read(self) -> None:
         """Lines are "time sender: body"."""
@@ -192,8 +205,8 @@ class Profanity(Face):
         self.home = Path(tempfile.mkdtemp(prefix="profanity-"))
         Profanity.count += 1
         self.tmux = ["tmux", "-L", f"martlet-{os.getpid()}-{Profanity.count}", "-f", "/dev/null"]
-        self.seen: set[str] = set()
-        environment = f"HOME={shlex.quote(str(self.home))} SSL_CERT_FILE={shlex.quote(self.server.authority)} LANG=C.UTF-8"
+        home, authority = shlex.quote(str(self.home)), shlex.quote(self.server.authority)
+        environment = f"HOME={home} SSL_CERT_FILE={authority} LANG=C.UTF-8"
         (self.home / ".config/profanity").mkdir(parents=True)
         (self.home / ".config/profanity/profrc").write_text(
             "[ui]\nwrap=false\nsplash=false\n[connection]\nreconnect=1\nautoping=5\n[logging]\nhistory=false\n"
@@ -232,17 +245,18 @@ class Profanity(Face):
         return screen
 
     async def _watch(self) -> None:
-        """Opens the window of who wrote, and reads "sender: body" lines in it."""
+        """Goes to the window of who wrote, and takes its lines "time - sender: body"."""
+        taken, in_chat = 0, False
         while True:
-            for line in (await self._screen()).splitlines():
-                if "/me-marks-the-body " in line and line not in self.seen:
-                    self.seen.add(line)
-                    self.inbox.put_nowait(("", line.partition("/me-marks-the-body ")[2].strip()))
+            screen = await self._screen()
+            if not in_chat and "<< chat message" in screen:
+                await self._type("/win 2")
+                in_chat = True
+            lines = re.findall(r"^\S+ - ([^\s@]+@[^\s/]+)(?:/\S+)?: (.*?) *$", screen, re.M)
+            for sender, body in lines[taken:]:
+                self.inbox.put_nowait((sender, body))
+            taken = max(taken, len(lines))
             await asyncio.sleep(0.1)
-
-    async def shown(self, text: str) -> str:
-        """The screen of the window with the newest message, once it shows the text."""
-        return await self._shows(text)
 
     async def send(self, to: str, body: str) -> None:
         await self._type(f"/msg {to} {body}")
@@ -260,6 +274,3 @@ class Profanity(Face):
         else:
             await self._run("kill-server")
         shutil.rmtree(self.home, ignore_errors=True)
-
-
-assert ssl and subprocess

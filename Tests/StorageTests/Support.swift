@@ -1,5 +1,6 @@
 import CSQLiteVFS
 import Foundation
+import Glibc
 import GRDB
 import GRDBSQLite
 import ModuleKit
@@ -39,6 +40,21 @@ final class TemporaryDirectory: Sendable {
         return try queue.inDatabase(body)
     }
 
+    /// The first column of the first row.
+    func value<Value: DatabaseValueConvertible>(_ sql: String) throws -> Value? {
+        try direct { try Value.fetchOne($0, sql: sql) }
+    }
+
+    func execute(_ sql: String) throws {
+        try direct { try $0.execute(sql: sql) }
+    }
+
+    func openDirectly() throws -> DatabaseQueue {
+        var configuration = Configuration()
+        configuration.allowsUnsafeTransactions = true
+        return try DatabaseQueue(path: database, configuration: configuration)
+    }
+
     func read(_ name: String = "martlet.db") throws -> Data {
         try Data(contentsOf: URL(fileURLWithPath: path + "/" + name))
     }
@@ -68,6 +84,30 @@ final class Gate: Sendable {
         condition.lock()
         while isShut.withLock({ $0 }) { condition.wait() }
         condition.unlock()
+    }
+}
+
+/// A file system of a few bytes.
+struct SmallFileSystem {
+    let path: String
+
+    /// Nil: not allowed here.
+    init?(at path: String, bytes: Int) {
+        self.path = path
+        try? FileManager.default.createDirectory(atPath: path, withIntermediateDirectories: true)
+        guard mount("tmpfs", path, "tmpfs", 0, "size=\(bytes)") == 0 else { return nil }
+    }
+
+    func grow(to bytes: Int) {
+        _ = mount("tmpfs", path, "tmpfs", UInt(MS_REMOUNT), "size=\(bytes)")
+    }
+
+    func makeReadOnly() {
+        _ = mount("tmpfs", path, "tmpfs", UInt(MS_REMOUNT | MS_RDONLY), nil)
+    }
+
+    func unmount() {
+        _ = umount2(path, Int32(MNT_DETACH))
     }
 }
 
@@ -115,7 +155,12 @@ extension StorageFactory {
         // Small steps, so that a removal is often seen half done.
         internals.sweepRows = 7
         let open: @Sendable () throws -> SQLStorage = { [internals] in
-            try SQLStorage.open(directory.options { $0.softMarkRows = softMark }, internals)
+            try SQLStorage.open(
+                directory.options {
+                    $0.softMarkRows = softMark
+                    // With everything running at once, a test may have to wait for its turn.
+                    $0.readTimeout = .seconds(300)
+                }, internals)
         }
         return StorageSubject(try open(), reopen: { try open() }, stall: { gate.shut() }, release: { gate.open() })
     }
@@ -124,6 +169,7 @@ extension StorageFactory {
         let directory = TemporaryDirectory()
         let options = directory.options {
             $0.softMarkRows = softMark
+            $0.readTimeout = .seconds(300)
             $0.vfs = "dropunsynced"
         }
         return StorageSubject(

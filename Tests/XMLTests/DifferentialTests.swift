@@ -1,10 +1,7 @@
 import Foundation
+import FoundationXML
 import Testing
 import XML
-
-#if canImport(FoundationXML)
-import FoundationXML
-#endif
 
 /// Another parser, libxml2, must see in what is written what this one sees: two that disagree let stanzas be smuggled.
 @Suite struct DifferentialTests {

@@ -11,11 +11,13 @@ import XML
         #expect(try XMLTree(parsing: "<a/>").root.namespace == .empty)
     }
 
-    @Test(arguments: [
-        ("", .incomplete), (" ", .incomplete), ("<a>", .incomplete), ("<a/", .incomplete), ("<a/><b/>", .notWellFormed),
-        ("<a/>x", .textBetweenElements), ("x", .textBetweenElements), ("</document>", .notWellFormed),
-        ("<!DOCTYPE a><a/>", .restrictedXML), ("<a>&b;</a>", .restrictedXML), ("<p:a/>", .notWellFormed),
-    ] as [(String, XMLFault)])
+    @Test(
+        arguments: [
+            ("", .incomplete), (" ", .incomplete), ("<a>", .incomplete), ("<a/", .incomplete),
+            ("<a/><b/>", .notWellFormed),
+            ("<a/>x", .textBetweenElements), ("x", .textBetweenElements), ("</document>", .notWellFormed),
+            ("<!DOCTYPE a><a/>", .restrictedXML), ("<a>&b;</a>", .restrictedXML), ("<p:a/>", .notWellFormed),
+        ] as [(String, XMLFault)])
     func `anything else is a fault, and the reader reads on`(text: String, fault: XMLFault) throws {
         let reader = XMLDocumentReader()
         #expect(throws: fault) { try reader.read(text) }

@@ -26,7 +26,8 @@ import XML
         #expect(fault("<a b='' c='' d='' e='' f='' g=''/>", in: size) == .tooLarge(.attributes))
         #expect(fault("<a>" + String(repeating: "<b/>", count: 9) + "</a>", in: size) == nil)
         #expect(fault("<a>" + String(repeating: "<b/>", count: 10), in: size) == .tooLarge(.elements))
-        #expect(fault(String(repeating: " ", count: 100) + "<a/>" + String(repeating: "\n", count: 100), in: size) == nil)
+        #expect(
+            fault(String(repeating: " ", count: 100) + "<a/>" + String(repeating: "\n", count: 100), in: size) == nil)
         #expect(fault("<a/>" + String(repeating: " ", count: 101), in: size) == .tooLarge(.whitespace))
         #expect(fault("<a>&#" + String(repeating: "0", count: 200), in: size) == .tooLarge(.token))
     }
@@ -41,7 +42,8 @@ import XML
     }
 
     @Test func `BAD-INPUTS 5: white space before the header is bounded`() {
-        #expect(events(String(repeating: " ", count: 101), in: 1, limits: small).last == .failed(.tooLarge(.whitespace)))
+        #expect(
+            events(String(repeating: " ", count: 101), in: 1, limits: small).last == .failed(.tooLarge(.whitespace)))
         let header = "<?xml version='1.0'?>" + String(repeating: " ", count: 2000)
         #expect(events(header, in: 1, limits: small).last == .failed(.tooLarge(.element)))
     }

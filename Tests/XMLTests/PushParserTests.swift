@@ -79,9 +79,11 @@ import XML
         }
         parser.resume(handler)
         parser.feed(Array("/>".utf8), handler)
-        #expect(seen.suffix(4).map(\.description).joined() == "abcd".map {
-            "element <\($0) xmlns='jabber:client'/>"
-        }.joined())
+        #expect(
+            seen.suffix(4).map(\.description).joined()
+                == "abcd".map {
+                    "element <\($0) xmlns='jabber:client'/>"
+                }.joined())
     }
 
     @Test func `a stop leaves exactly the bytes behind the event`() {

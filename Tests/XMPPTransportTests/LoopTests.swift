@@ -1,6 +1,5 @@
 import Dispatch
 import ModuleKit
-import Synchronization
 import Testing
 import XMPPServer
 

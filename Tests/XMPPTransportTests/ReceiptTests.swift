@@ -1,5 +1,5 @@
 import ModuleKit
-import Synchronization
+import NIOConcurrencyHelpers
 import Testing
 import XML
 import XMPPCore
@@ -47,10 +47,10 @@ extension SocketTests {
         @Test(arguments: [false, true])
         func `what was not written is not let go before the handler has heard of the end`(reset: Bool) async throws {
             let sink = Sink()
-            let closedBefore = Mutex<[UInt32]>([])
+            let closedBefore = NIOLockedValueBox<[UInt32]>([])
             let server = try await TestServer { script in
                 script.onDisconnected = { script in
-                    closedBefore.withLock { $0 = sink.closed.events }
+                    closedBefore.withLockedValue { $0 = sink.closed.events }
                     script.transport.send(Stanza(message("late")), receipt: nil)
                 }
             }
@@ -73,8 +73,8 @@ extension SocketTests {
                 server.passTurn()
             }
             #expect(try server.script().journal.wait(for: .disconnected(clean: false)))
-            #expect(closedBefore.withLock { $0.count } < 100)
-            #expect(!closedBefore.withLock { $0.contains(count + 1) })
+            #expect(closedBefore.withLockedValue { $0.count } < 100)
+            #expect(!closedBefore.withLockedValue { $0.contains(count + 1) })
             // Afterwards they go: nobody is left to be told anything else.
             #expect(sink.closed.wait { $0.count == Int(count) + 1 })
             await server.group.shutdown()

@@ -1,6 +1,6 @@
 import Glibc
 import ModuleKit
-import Synchronization
+import NIOConcurrencyHelpers
 import Testing
 import XML
 import XMPPCore
@@ -60,16 +60,16 @@ extension SocketTests {
             let connections = 20
             let stanzas = 1500
             let moves = 30
-            let travellers = Mutex<[Traveller]>([])
-            let loops = Mutex<[any Loop]>([])
+            let travellers = NIOLockedValueBox<[Traveller]>([])
+            let loops = NIOLockedValueBox<[any Loop]>([])
             let server = try await TestServer(loops: 3, secured ? .direct : .none, tls: certificates.context()) { script in
-                travellers.withLock { travellers in
-                    let traveller = Traveller(loops.withLock { $0 }, moves: moves, seed: UInt64(travellers.count))
+                travellers.withLockedValue { travellers in
+                    let traveller = Traveller(loops.withLockedValue { $0 }, moves: moves, seed: UInt64(travellers.count))
                     travellers.append(traveller)
                     traveller.attach(to: script)
                 }
             }
-            loops.withLock { $0 = server.group.loops }
+            loops.withLockedValue { $0 = server.group.loops }
             let heard = Journal<Int>()
             try await withThrowingTaskGroup(of: Void.self) { group in
                 for index in 0..<connections {
@@ -85,7 +85,7 @@ extension SocketTests {
             }
             #expect(heard.events.count == connections)
             #expect(server.isSilent())
-            for traveller in travellers.withLock({ $0 }) {
+            for traveller in travellers.withLockedValue({ $0 }) {
                 #expect(traveller.faults == 0)
                 #expect(traveller.expected == stanzas)
                 #expect(traveller.moved > moves / 2)
@@ -143,17 +143,17 @@ extension SocketTests {
         private func movingServer(
             secured: Bool = false, before: @escaping @Sendable (Script) -> Void = { _ in }
         ) async throws -> TestServer {
-            let loops = Mutex<[any Loop]>([])
+            let loops = NIOLockedValueBox<[any Loop]>([])
             let server = try await TestServer(loops: 2, secured ? .direct : .none, tls: certificates.context()) { script in
                 script.onElement = { script, element in
                     guard element.root.attribute("id") == "go" else { return .proceed }
                     before(script)
                     let here = script.transport.loop.index
-                    script.transport.rehome(to: loops.withLock { $0[1 - here] })
+                    script.transport.rehome(to: loops.withLockedValue { $0[1 - here] })
                     return .pause
                 }
             }
-            loops.withLock { $0 = server.group.loops }
+            loops.withLockedValue { $0 = server.group.loops }
             return server
         }
 

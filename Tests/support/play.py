@@ -18,6 +18,7 @@ from .rawclient import Client, Closed, Ended, Failure, condition, show
 
 TRANSPORTS = ("starttls", "direct", "plain")
 ACTOR = r"(?P<who>[a-z]+(?:/[\w.]+)?(?:#\d)?)"
+MENTIONED = r"(?:\band (?=[a-z]+ are contacts)|\bfor (?=[a-z]+:)|\bto (?=[a-z]+$))([a-z]+)"
 STRANGERS = {"stranger", "nobody"}
 SCENE_LIMIT = 60.0
 
@@ -48,7 +49,7 @@ class Scene:
             if matched and matched["who"] != "the":
                 found.add(matched["who"].partition("/")[0])
             found |= {name.partition("/")[0] for name in re.findall(r"\{([a-z]+(?:/[\w.]+)?)\}", step.xml)}
-            found |= set(re.findall(r"(?:\band (?=[a-z]+ are contacts)|\bfor (?=[a-z]+:)|\bto (?=[a-z]+$))([a-z]+)", step.text))
+            found |= set(re.findall(MENTIONED, step.text))
         return found - {"any", "more", "host"}
 
 
@@ -127,7 +128,8 @@ class Play:
     def known(self) -> dict[str, str]:
         """What {names} mean now."""
         domain = self.server.domain
-        names = {"host": domain, "Juliet in capitals": f"{self.user('juliet').upper()}@{domain.upper()}"} | self.captured
+        shouted = f"{self.user('juliet')}@{domain}".upper()
+        names = {"host": domain, "Juliet in capitals": shouted} | self.captured
         for actor in self.scene.actors:
             names[actor] = f"{self.user(actor)}@{domain}"
         for actor in set(re.findall(r"\{([a-z]+/[\w.]+)\}", "".join(step.xml for step in self.scene.steps))):
@@ -175,7 +177,8 @@ class Play:
         """The actor's client, with its old counts if it had any."""
         made = self.clients.get(who)
         if made is None:
-            made = Client(self.server, self.user(who), who.partition("#")[0].partition("/")[2], transport=self.transport)
+            resource = who.partition("#")[0].partition("/")[2]
+            made = Client(self.server, self.user(who), resource, transport=self.transport)
             self.clients[who] = made
         return made
 

@@ -17,7 +17,9 @@ enum martlet_vfs_fault {
     /// Syncs wait until the fault is taken away.
     martlet_vfs_stalled = 3,
     /// Reads fail as from a dying disk.
-    martlet_vfs_failing_read = 4
+    martlet_vfs_failing_read = 4,
+    /// Writes to the database itself fail as on a full disk; its log can be written.
+    martlet_vfs_database_full = 5
 };
 
 /// Registers the file system; can be called again. Returns an SQLite result code, 0 for success.

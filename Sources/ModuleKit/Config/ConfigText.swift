@@ -62,7 +62,9 @@ struct ConfigText {
     static func write(_ value: Bool) -> String { value ? "true" : "false" }
 
     static func write(bytes: Int) -> String {
-        for unit in byteUnits where bytes != 0 && bytes % unit.factor == 0 { return "\(bytes / unit.factor)\(unit.name)" }
+        for unit in byteUnits where bytes != 0 && bytes % unit.factor == 0 {
+            return "\(bytes / unit.factor)\(unit.name)"
+        }
         return String(bytes)
     }
 
@@ -77,7 +79,9 @@ struct ConfigText {
         return "\(milliseconds)ms"
     }
 
-    private static let byteUnits: [(name: String, factor: Int)] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)]
+    private static let byteUnits: [(name: String, factor: Int)] = [
+        ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10),
+    ]
     private static let timeUnits: [(name: String, milliseconds: Int64)] = [
         ("w", 604_800_000), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1),
     ]
@@ -134,10 +138,10 @@ extension [String] {
     /// The name that was probably meant: at most two letters away (one, for short names).
     package func nearest(to name: String) -> String? {
         guard name.utf8.count <= 64 else { return nil }
-        let letters = Array<Character>(name)
+        let letters = [Character](name)
         var best: (name: String, distance: Int)?
         for candidate in self {
-            let distance = Self.distance(letters, Array<Character>(candidate))
+            let distance = Self.distance(letters, [Character](candidate))
             let bound = Swift.min(letters.count, candidate.count) <= 4 ? 1 : 2
             if distance <= bound, distance < best?.distance ?? .max { best = (candidate, distance) }
         }

@@ -61,7 +61,8 @@ public struct ListenerConfig: Sendable, Hashable {
             "`required`: STARTTLS before anything else; `direct`: TLS from the first byte; `optional`: clear text for "
                 + "clients that want it; `none`: clear text only.")
         switch tls {
-        case .optional: section.warn("tls", "passwords and messages of clients that do not ask for TLS go in clear text")
+        case .optional:
+            section.warn("tls", "passwords and messages of clients that do not ask for TLS go in clear text")
         case .none: section.warn("tls", "passwords and messages of all clients of this port go in clear text")
         case .required, .direct: break
         }
@@ -140,8 +141,9 @@ public struct LimitsConfig: Sendable, Hashable {
         public var connectionsPerAddress: Int
 
         public init(
-            elements: Elements = Elements(bytes: 16 << 10, depth: 16, attributes: 32, count: 128), bytes: Int = 64 << 10,
-            timeout: Duration = .seconds(30), attempts: Int = 3, connections: Int = 10_000,
+            elements: Elements = Elements(bytes: 16 << 10, depth: 16, attributes: 32, count: 128),
+            bytes: Int = 64 << 10,
+            timeout: Duration = .seconds(30), attempts: Int = 5, connections: Int = 10_000,
             connectionsPerAddress: Int = 500
         ) {
             self.elements = elements

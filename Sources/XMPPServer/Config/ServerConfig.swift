@@ -82,7 +82,8 @@ public struct ServerConfig: Sendable, Equatable {
                 continue
             }
             guard known.insert(name).inserted else {
-                section.report.error(line: item.line, key: path, "\"\(item.text)\" is the same host as another one here")
+                section.report.error(
+                    line: item.line, key: path, "\"\(item.text)\" is the same host as another one here")
                 continue
             }
             names.append((name, item.text, item.line))
@@ -104,7 +105,8 @@ public struct ServerConfig: Sendable, Equatable {
     ) -> [HostConfig] {
         if section.isDescribing {
             _ = HostConfig(name: "", from: &section, surroundings)
-            _ = section.entries("host_config", "For one host: `tls`, `auth` and `modules`, laid over those of all hosts.")
+            _ = section.entries(
+                "host_config", "For one host: `tls`, `auth` and `modules`, laid over those of all hosts.")
             return []
         }
         let common = HostConfig.keys.compactMap { key in
@@ -165,7 +167,8 @@ public struct HostConfig: Sendable, Equatable {
         let doc = "The modules that run, each with its options; `false` takes one out for a host."
         let path = section.path(of: "modules")
         modules = section.entries("modules", doc).filter { !$0.node.isSwitchedOff }.map { entry in
-            ModuleConfig(name: entry.key, node: entry.node, path: "\(entry.scope ?? path).\(entry.key)", line: entry.line)
+            ModuleConfig(
+                name: entry.key, node: entry.node, path: "\(entry.scope ?? path).\(entry.key)", line: entry.line)
         }
     }
 }

@@ -1,7 +1,6 @@
 import ArgumentParser
 import Foundation
 import ModuleKit
-import XMPPServer
 
 /// A command that the running server carries out.
 protocol ServerCommand: AsyncParsableCommand {
@@ -15,12 +14,16 @@ struct ServerOptions: ParsableArguments {
     var json = false
 
     func client() throws(ConfigErrors) -> ControlClient {
-        ControlClient(directory: DataDirectory(path: try config.load().config.data))
+        ControlClient(directory: try config.dataDirectory())
     }
 }
 
 extension ServerCommand {
     func run() async throws {
+        try await carryOut()
+    }
+
+    func carryOut() async throws {
         let answer = try server.client().answer(request)
         if server.json, answer.error == nil {
             FileHandle.standardOutput.write(try ControlCoding.line(answer))
@@ -49,9 +52,19 @@ struct Modules: ServerCommand {
     @OptionGroup var server: ServerOptions
     @Flag(help: "Show which module runs where in a stanza's way, and why.")
     var pipeline = false
+    @Flag(help: "Print the specifications that this build implements, in Markdown; needs no server.")
+    var xeps = false
 
     var request: ControlRequest {
         ControlRequest(command: "modules", arguments: pipeline ? ["pipeline": "true"] : [:])
+    }
+
+    func run() async throws {
+        if xeps {
+            FileHandle.standardOutput.write(Data(SpecificationTable.markdown().utf8))
+        } else {
+            try await carryOut()
+        }
     }
 }
 
@@ -76,7 +89,7 @@ struct Stop: AsyncParsableCommand {
     var wait = 60
 
     func run() async throws {
-        let directory = DataDirectory(path: try config.load().config.data)
+        let directory = try config.dataDirectory()
         let output = try ControlClient(directory: directory).run(ControlRequest(command: "stop"))
         // The lock is the last thing that the server lets go of.
         let deadline = ContinuousClock.now.advanced(by: .seconds(max(0, min(wait, 86_400))))

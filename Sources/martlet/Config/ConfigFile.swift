@@ -14,7 +14,9 @@ struct ConfigFile {
     /// Reads and checks a file.
     ///
     /// - Throws: everything that is wrong with it, at once.
-    static func load(_ path: String, checkModules: ModuleCheck = StandardModules.check) throws(ConfigErrors) -> ConfigFile {
+    static func load(
+        _ path: String, checkModules: ModuleCheck = StandardModules.check
+    ) throws(ConfigErrors) -> ConfigFile {
         try parse(text(of: path), file: path, checkModules: checkModules)
     }
 
@@ -31,6 +33,17 @@ struct ConfigFile {
         for module in config.hosts.flatMap(\.modules) { checkModules(module, report) }
         try report.finish()
         return ConfigFile(config: config, warnings: report.warnings)
+    }
+
+    /// The data directory that a file names, right or wrong as the rest of it may be: whoever wants to stop or ask a
+    /// running server must not have to mend its config first.
+    ///
+    /// - Throws: `ConfigErrors` if the file cannot be read.
+    static func dataDirectory(_ path: String) throws(ConfigErrors) -> DataDirectory {
+        let root = YAMLReader.read(try text(of: path), into: ConfigReport(file: path))
+        var name = "data"
+        if case .scalar(let text, _) = root["data"]?.value, !text.isEmpty { name = text }
+        return DataDirectory(path: name.hasPrefix("/") ? name : "\(directory(of: path))/\(name)")
     }
 
     /// Where the config lies if nobody says: `$MARTLET_CONFIG`, else `./martlet.yml` if it is there, else

@@ -129,7 +129,8 @@ struct YAMLReader {
     private func abusesAliases(_ text: String) -> Bool {
         func names(after sign: Unicode.Scalar) -> [Substring] {
             text.unicodeScalars.split(separator: sign, omittingEmptySubsequences: false).dropFirst().map {
-                Substring($0.prefix { $0.properties.isAlphabetic || ("0"..."9").contains($0) || $0 == "-" || $0 == "_" })
+                Substring(
+                    $0.prefix { $0.properties.isAlphabetic || ("0"..."9").contains($0) || $0 == "-" || $0 == "_" })
             }
         }
         let anchors = Set(names(after: "&"))

@@ -99,7 +99,8 @@ private final class ControlHandler: ChannelInboundHandler {
     private let log: Logger
     private let dispatch: ControlServer.Dispatch
 
-    init(limits: ControlServer.Limits, count: ConnectionCount, log: Logger, dispatch: @escaping ControlServer.Dispatch) {
+    init(limits: ControlServer.Limits, count: ConnectionCount, log: Logger, dispatch: @escaping ControlServer.Dispatch)
+    {
         self.limits = limits
         self.count = count
         self.log = log
@@ -177,6 +178,7 @@ private final class ControlHandler: ChannelInboundHandler {
             return
         }
         let channel = context.channel
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line))).whenComplete { _ in channel.close(promise: nil) }
+        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line))).whenComplete { _ in channel.close(promise: nil)
+        }
     }
 }

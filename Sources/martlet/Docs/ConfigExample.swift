@@ -98,7 +98,9 @@ enum ConfigExample {
 
     /// As YAML writes a text that might mean something else.
     private static func quoted(_ text: String) -> String {
-        let isPlain = text.unicodeScalars.allSatisfy { $0.properties.isAlphabetic || "0123456789.-".unicodeScalars.contains($0) }
+        let isPlain = text.unicodeScalars.allSatisfy {
+            $0.properties.isAlphabetic || "0123456789.-".unicodeScalars.contains($0)
+        }
         return isPlain && text.first?.isLetter == true ? text : "\"\(text)\""
     }
 }

@@ -38,8 +38,10 @@ enum OptionReference {
         text += table("martlet.yml", server())
         for module in modules {
             let options = self.module(module)
-            text += options.isEmpty
-                ? "## modules.\(module.info.name)\n\nHas no options.\n\n" : table("modules.\(module.info.name)", options)
+            text +=
+                options.isEmpty
+                ? "## modules.\(module.info.name)\n\nHas no options.\n\n"
+                : table("modules.\(module.info.name)", options)
         }
         return text.trimmingCharacters(in: .newlines) + "\n"
     }
@@ -58,7 +60,8 @@ enum OptionReference {
 
 struct DescribeConfig: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "describe-config", abstract: "Print the reference of the config in Markdown.", shouldDisplay: false)
+        commandName: "describe-config", abstract: "Print the reference of the config in Markdown.", shouldDisplay: false
+    )
     @Flag(help: "Print an annotated config instead.") var example = false
 
     func run() async throws {

@@ -85,5 +85,6 @@ enum CertificateCheck {
 }
 
 /// Without it OpenSSL would ask on the terminal.
-private let refusePassphrase: @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) ->
-    Int32 = { _, _, _, _ in -1 }
+private let refusePassphrase:
+    @convention(c) (UnsafeMutablePointer<CChar>?, Int32, Int32, UnsafeMutableRawPointer?) ->
+        Int32 = { _, _, _, _ in -1 }

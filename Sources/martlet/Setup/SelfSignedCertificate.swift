@@ -24,7 +24,8 @@ struct SelfSignedCertificate {
         guard let certificate = X509_new() else { throw failure }
         defer { X509_free(certificate) }
 
-        var names = ascii.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." } && ascii.contains(":")
+        var names =
+            ascii.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." } && ascii.contains(":")
             ? "IP:\(ascii)" : "DNS:\(ascii)"
         if ascii == "localhost" { names += ",IP:127.0.0.1,IP:::1" }
         guard X509_set_version(certificate, 2) == 1, Self.setSerial(certificate),

@@ -131,7 +131,8 @@ final class Client: @unchecked Sendable {
     // MARK: TLS
 
     func startTLS(
-        serverName: String? = "localhost", applicationProtocol: String? = nil, version: CInt? = nil
+        serverName: String? = "localhost", applicationProtocol: String? = nil, version: CInt? = nil,
+        groups: String? = nil
     ) throws {
         let context = SSL_CTX_new(TLS_client_method())
         self.context = context
@@ -140,6 +141,7 @@ final class Client: @unchecked Sendable {
             _ = martlet_SSL_CTX_set_min_proto_version(context, version)
             _ = martlet_SSL_CTX_set_max_proto_version(context, version)
         }
+        if let groups { _ = martlet_SSL_CTX_set1_groups_list(context, groups) }
         if let applicationProtocol {
             let name = Array(applicationProtocol.utf8)
             let list = [UInt8(name.count)] + name

@@ -1,6 +1,6 @@
 import Dispatch
 import Glibc
-import Synchronization
+import NIOConcurrencyHelpers
 
 /// What happened on other threads, in order, for a test to wait for. Waiting is bounded.
 final class Journal<Event: Sendable>: Sendable {
@@ -9,12 +9,12 @@ final class Journal<Event: Sendable>: Sendable {
         var waiter: DispatchSemaphore?
     }
 
-    private let state = Mutex(State())
+    private let state = NIOLockedValueBox(State())
 
-    var events: [Event] { state.withLock { $0.events } }
+    var events: [Event] { state.withLockedValue { $0.events } }
 
     func note(_ event: Event) {
-        let waiter = state.withLock { state in
+        let waiter = state.withLockedValue { state in
             state.events.append(event)
             return state.waiter
         }
@@ -27,7 +27,7 @@ final class Journal<Event: Sendable>: Sendable {
         let deadline = DispatchTime.now() + .seconds(seconds)
         let waiter = DispatchSemaphore(value: 0)
         while true {
-            let isDone = state.withLock { state in
+            let isDone = state.withLockedValue { state in
                 state.waiter = waiter
                 return isReached(state.events)
             }

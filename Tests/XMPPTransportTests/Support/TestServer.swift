@@ -1,4 +1,3 @@
-import Synchronization
 import XML
 import XMPPCore
 import XMPPServer
@@ -20,7 +19,9 @@ enum Heard: Equatable, Sendable {
 
 /// A stream handler that notes what it hears and does what its test says.
 final class Script: StreamHandler, @unchecked Sendable {
+    /// Only while it is open.
     unowned let transport: any StreamTransport
+    let peer: PeerInfo
     let journal = Journal<Heard>()
     var onElement: (Script, XMLTree) -> Directive = { _, _ in .proceed }
     var onRehomed: (Script) -> Void = { _ in }
@@ -29,6 +30,7 @@ final class Script: StreamHandler, @unchecked Sendable {
 
     init(_ transport: any StreamTransport) {
         self.transport = transport
+        peer = transport.peer
     }
 
     /// Runs on the loop that the connection is on now.
