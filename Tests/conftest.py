@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import signal
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from support import martlet, play  # noqa: E402
 
 
 def pytest_configure(config):
+    signal.signal(signal.SIGTERM, lambda *_: pytest.exit("terminated", 143))
     if reason := martlet.missing():
         raise pytest.UsageError(f"no server to test: {reason}")
 

@@ -48,8 +48,11 @@ struct MemoryData: Sendable {
     /// What a batch may change, as it was.
     private struct Backup {
         var whole: MemoryData?
-        var owners: [OwnerID: (maps: [Store: [ExactString: [UInt8]]]?, spools: [Store: [SpoolRow]]?,
-            archives: [Store: [Reference]]?)] = [:]
+        var owners:
+            [OwnerID: (
+                maps: [Store: [ExactString: [UInt8]]]?, spools: [Store: [SpoolRow]]?,
+                archives: [Store: [Reference]]?
+            )] = [:]
 
         init(_ data: MemoryData, _ batch: [Mutation]) {
             for mutation in batch {

@@ -2,7 +2,8 @@ internal import ModuleKit
 
 /// Maps, spools, accounts.
 extension Writer {
-    func put(_ store: Int64, _ owner: OwnerID, _ key: String, _ value: [UInt8]) throws(StorageError) -> MutationOutcome {
+    func put(_ store: Int64, _ owner: OwnerID, _ key: String, _ value: [UInt8]) throws(StorageError) -> MutationOutcome
+    {
         rows.put.bind(owner.rawValue, at: 1)
         rows.put.bind(store, at: 2)
         try rows.put.bind(key, at: 3)

@@ -67,22 +67,22 @@ final class Writer {
         _ submission: Submission, _ beforeCommit: (() throws(StorageError) -> Void)?
     ) -> Result<[MutationOutcome], StorageError> {
         do throws(StorageError) {
-            let outcomes = try transaction { () throws(StorageError) in try apply(submission.batch) } before: {
-                () throws(StorageError) in try beforeCommit?()
-            }
+            try begin.run()
+            let outcomes = try apply(submission.batch)
+            try beforeCommit?()
+            try commitStatement.run()
+            settle()
             return .success(outcomes)
         } catch {
+            rollback()
             return .failure(error)
         }
     }
 
-    func transaction<Value>(
-        _ body: () throws(StorageError) -> Value, before: () throws(StorageError) -> Void = {}
-    ) throws(StorageError) -> Value {
+    func transaction<Value>(_ body: () throws(StorageError) -> Value) throws(StorageError) -> Value {
         do throws(StorageError) {
             try begin.run()
             let value = try body()
-            try before()
             try commitStatement.run()
             settle()
             return value

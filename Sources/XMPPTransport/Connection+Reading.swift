@@ -184,6 +184,7 @@ extension Connection {
             case .bytes(let count):
                 barrenBytes = 0
                 feed(UnsafeRawBufferPointer(rebasing: scratch.plaintext[..<count]))
+                if scratch.input.isEmpty, session.isDrained { return }
             case .wantsMore:
                 return
             case .ended:

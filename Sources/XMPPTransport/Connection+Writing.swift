@@ -56,6 +56,7 @@ extension Connection {
             }
             if !flags.contains(.warm) { session.rest() }
             scratch.output.withBytes { transmit($0, &output.receipts) }
+            scratch.clearOutput()
         } else {
             output.bytes.withBytes { transmit($0, &output.receipts) }
         }

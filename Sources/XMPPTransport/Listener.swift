@@ -151,7 +151,9 @@ public struct ListenerFailure: Error, Hashable, CustomStringConvertible {
 
 extension ListenerState {
     /// Opens the port on one loop; what it accepts goes to the loops in turn.
-    func bind(_ accepting: NIOLoop, _ group: MultiThreadedEventLoopGroup, _ loops: [NIOLoop]) async throws -> any Channel {
+    func bind(
+        _ accepting: NIOLoop, _ group: MultiThreadedEventLoopGroup, _ loops: [NIOLoop]
+    ) async throws -> any Channel {
         let address: SocketAddress
         do {
             address = try SocketAddress(ipAddress: options.address, port: options.port)

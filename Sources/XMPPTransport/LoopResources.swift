@@ -6,7 +6,7 @@ internal import XMPPServer
 
 /// What one connection has rendered in this turn and not yet written, with the receipts that wait for it.
 final class Output {
-    let bytes = OutputBuffer(capacity: 4096)
+    let bytes = OutputBuffer(capacity: 1024)
     var receipts: [Receipt] = []
 }
 
@@ -23,8 +23,8 @@ final class LoopResources {
     // MARK: Output
 
     /// Few connections write in the same turn; what many wrote at once is not kept for ever.
-    private static let mostOutputs = 128
-    private static let mostKeptBytes = 32 * 1024
+    private static let mostOutputs = 256
+    private static let mostKeptBytes = 16 * 1024
 
     func takeOutput() -> Output {
         outputs.popLast() ?? Output()

@@ -104,7 +104,10 @@ final class NIOLoop: Loop, @unchecked Sendable {
             for mail in batch {
                 receiver.receive(mail)
                 handled &+= 1
-                if handled & 63 == 0 { isClockFresh = false }
+                guard handled & 63 == 0 else { continue }
+                isClockFresh = false
+                // So many outputs at once would be memory that is needed once and never again.
+                if touched.count > Self.mostTouched { endTurnOfConnections() }
             }
             batch.removeAll(keepingCapacity: batch.count <= Self.keptCapacity)
             // Mail that the loop sends itself while it handles mail is handled before anything is written.
@@ -114,6 +117,8 @@ final class NIOLoop: Loop, @unchecked Sendable {
     }
 
     private static let keptCapacity = 16 * 1024
+    /// Connections that may wait for the end of the turn while there is still mail.
+    private static let mostTouched = 1024
 
     // MARK: Turns
 

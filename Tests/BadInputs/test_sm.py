@@ -18,7 +18,8 @@ async def managed(server, user="mallory", resource="lair") -> Client:
 WRONG = {
     "beyond what was sent": "1000", "just beyond": "2", "negative": "-1", "not a number": "one", "empty": "",
     "at 2^31": "2147483648", "at 2^32 - 1": "4294967295", "at 2^32": "4294967296",
-    "beyond 2^64": "18446744073709551617", "with a sign": "+1", "with white space": " 1 x", "hexadecimal": "0x1", "fraction": "1.0", "other digits": "١",
+    "beyond 2^64": "18446744073709551617",
+    "with a sign": "+1", "with white space": " 1 x", "hexadecimal": "0x1", "fraction": "1.0", "other digits": "١",
 }
 
 

@@ -155,7 +155,12 @@ import XMPPServer
             return String(isOption ? line.replacing("# ", with: "", maxReplacements: 1) : line)
         }.joined(separator: "\n")
         #expect(uncommented.contains("\n    timeout: 30s\n"))
-        #expect(try ConfigFile.parse(uncommented, file: "martlet.yml").config == config)
+        var said = try ConfigFile.parse(uncommented, file: "martlet.yml").config
+        var unsaid = config
+        // The modules' sections are compared as options, by the modules.
+        for index in said.hosts.indices { said.hosts[index].modules = [] }
+        for index in unsaid.hosts.indices { unsaid.hosts[index].modules = [] }
+        #expect(said == unsaid)
     }
 }
 

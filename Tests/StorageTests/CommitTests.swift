@@ -1,9 +1,10 @@
 import CSQLiteVFS
 import GRDB
 import ModuleKit
-@testable import StorageSQL
 import Synchronization
 import Testing
+
+@testable import StorageSQL
 
 /// The writer: groups, failures, space, time.
 @Suite struct CommitTests {

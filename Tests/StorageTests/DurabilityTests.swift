@@ -1,9 +1,10 @@
 import CSQLiteVFS
 import Foundation
 import ModuleKit
-@testable import StorageSQL
 import Synchronization
 import Testing
+
+@testable import StorageSQL
 
 /// What is left when the power fails. The file system of the crash trials keeps what was not synced from the disk.
 @Suite struct DurabilityTests {

@@ -1,8 +1,9 @@
 import Foundation
 import Glibc
 import ModuleKit
-@testable import StorageSQL
 import Testing
+
+@testable import StorageSQL
 
 /// BAD-INPUTS 37, as far as a database is concerned: what is not whole, not ours or newer is refused with the reason,
 /// and nothing of it is touched.
@@ -300,7 +301,8 @@ import Testing
         let storage = try SQLStorage.open(directory.options())
         _ = try await storage.submit([spooled(1)])
         await storage.close()
-        #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
-            == ["martlet.db", "martlet.db.lock"])
+        #expect(
+            try FileManager.default.contentsOfDirectory(atPath: directory.path).sorted()
+                == ["martlet.db", "martlet.db.lock"])
     }
 }

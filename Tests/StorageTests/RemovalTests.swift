@@ -1,6 +1,7 @@
 import ModuleKit
-@testable import StorageSQL
 import Testing
+
+@testable import StorageSQL
 
 /// Removing accounts: at once for everybody, in small steps on disk, also over several runs.
 @Suite struct RemovalTests {
@@ -97,14 +98,24 @@ import Testing
     }
 
     @Test func `writing goes on between the steps of a removal`() async throws {
+        let gate = Gate()
         var internals = SQLStorage.Internals()
         internals.sweepRows = 1
-        let storage = try SQLStorage.open(directory.options(), internals)
+        internals.beforeCommit = { () throws(StorageError) in gate.pass() }
+        let storage = try SQLStorage.open(directory.options { $0.groupRows = 1 }, internals)
         _ = try await storage.submit([create("a")])
         try await fill(storage, 1)
-        _ = try await storage.submit([.removeAccount(OwnerID(1))])
-        _ = try await storage.submit([spooled(1, 2)])
-        #expect(storage.status.pendingRemovals == 1)
+        gate.shut()
+        async let removal = storage.submit([.removeAccount(OwnerID(1))])
+        while storage.status.queuedRows < 1 { await Task.yield() }
+        // Told on the writer's thread, after one step of 301.
+        async let left = withCheckedContinuation { (continuation: CheckedContinuation<Int, Never>) in
+            storage.submit([spooled(1, 2)]) { _ in continuation.resume(returning: storage.status.pendingRemovals) }
+        }
+        while storage.status.queuedRows < 2 { await Task.yield() }
+        gate.open()
+        #expect(try await removal == [.done])
+        #expect(await left == 1)
         #expect(try await storage.spoolIDs(2) == [1])
         await storage.close()
     }

@@ -1,8 +1,9 @@
 import GRDB
 import GRDBSQLite
 import ModuleKit
-@testable import StorageSQL
 import Testing
+
+@testable import StorageSQL
 
 /// What SQLite makes of the statements.
 @Suite struct StatementTests {

@@ -1,13 +1,14 @@
 import CSQLiteVFS
 import Foundation
-import Glibc
 import GRDB
 import GRDBSQLite
+import Glibc
 import ModuleKit
 import ModuleTesting
 import StorageMemory
-@testable import StorageSQL
 import Synchronization
+
+@testable import StorageSQL
 
 /// A directory that is deleted at the end.
 final class TemporaryDirectory: Sendable {
@@ -139,12 +140,14 @@ final class Failures: Sendable {
 extension StorageFactory {
     static let memory = StorageFactory {
         let storage = MemoryStorage(softMark: softMark)
-        return StorageSubject(storage, reopen: { [last = Mutex(storage)] in
-            last.withLock { last in
-                last = last.reopened()
-                return last
-            }
-        })
+        return StorageSubject(
+            storage,
+            reopen: { [last = Mutex(storage)] in
+                last.withLock { last in
+                    last = last.reopened()
+                    return last
+                }
+            })
     }
 
     static let sql = StorageFactory {

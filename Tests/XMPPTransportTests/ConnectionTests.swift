@@ -237,7 +237,8 @@ extension SocketTests {
             // More than the kernel holds can only be sent when the server reads; so it must not all go out.
             var limit = timeval(tv_sec: 0, tv_usec: 300_000)
             setsockopt(client.descriptor, SOL_SOCKET, SO_SNDTIMEO, &limit, socklen_t(MemoryLayout<timeval>.size))
-            let filler = Array(("<message id='1'><body>" + String(repeating: "z", count: 9000) + "</body></message>").utf8)
+            let filler = Array(
+                ("<message id='1'><body>" + String(repeating: "z", count: 9000) + "</body></message>").utf8)
             #expect(throws: Client.Failure.self) {
                 for _ in 0..<4000 { try client.send(filler) }
             }

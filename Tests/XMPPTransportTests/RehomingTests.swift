@@ -62,9 +62,11 @@ extension SocketTests {
             let moves = 30
             let travellers = NIOLockedValueBox<[Traveller]>([])
             let loops = NIOLockedValueBox<[any Loop]>([])
-            let server = try await TestServer(loops: 3, secured ? .direct : .none, tls: certificates.context()) { script in
+            let server = try await TestServer(loops: 3, secured ? .direct : .none, tls: certificates.context()) {
+                script in
                 travellers.withLockedValue { travellers in
-                    let traveller = Traveller(loops.withLockedValue { $0 }, moves: moves, seed: UInt64(travellers.count))
+                    let traveller = Traveller(
+                        loops.withLockedValue { $0 }, moves: moves, seed: UInt64(travellers.count))
                     travellers.append(traveller)
                     traveller.attach(to: script)
                 }
@@ -119,7 +121,9 @@ extension SocketTests {
             }
             let text = try client.receiveToEnd()
             client.shutdownWriting()
-            guard text.hasSuffix("</stream:stream>") else { throw Client.Failure(reason: "not ended: \(text.suffix(200))") }
+            guard text.hasSuffix("</stream:stream>") else {
+                throw Client.Failure(reason: "not ended: \(text.suffix(200))")
+            }
             try check(text)
         }
 
@@ -144,7 +148,8 @@ extension SocketTests {
             secured: Bool = false, before: @escaping @Sendable (Script) -> Void = { _ in }
         ) async throws -> TestServer {
             let loops = NIOLockedValueBox<[any Loop]>([])
-            let server = try await TestServer(loops: 2, secured ? .direct : .none, tls: certificates.context()) { script in
+            let server = try await TestServer(loops: 2, secured ? .direct : .none, tls: certificates.context()) {
+                script in
                 script.onElement = { script, element in
                     guard element.root.attribute("id") == "go" else { return .proceed }
                     before(script)

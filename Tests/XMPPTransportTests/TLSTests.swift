@@ -60,9 +60,10 @@ extension SocketTests {
             #expect(try client.receiveToEnd() == "")
             let journal = try server.script().journal
             #expect(journal.wait(for: .disconnected(clean: false)))
-            #expect(journal.events == [
-                .opened(to: "localhost"), .element("starttls", ""), .disconnected(clean: false),
-            ])
+            #expect(
+                journal.events == [
+                    .opened(to: "localhost"), .element("starttls", ""), .disconnected(clean: false),
+                ])
             #expect(server.listener.counts.injections == 1)
             await server.group.shutdown()
         }
@@ -256,7 +257,8 @@ extension SocketTests {
             for size in [1, 100, 16_383, 16_384, 16_385, 70_000, 500_000] {
                 let body = String(repeating: "k", count: size)
                 try client.send("<message id='\(size)'><body>\(body)</body></message>")
-                #expect(try client.receive(until: "</message>") == "<message id='\(size)'><body>\(body)</body></message>")
+                #expect(
+                    try client.receive(until: "</message>") == "<message id='\(size)'><body>\(body)</body></message>")
             }
             await server.group.shutdown()
         }

@@ -3,6 +3,7 @@
 Environment: MARTLET_BIN chooses the binary, TEST_SERVER=prosody the other server. Everything is on 127.0.0.1.
 """
 
+import atexit
 import os
 import shutil
 import signal
@@ -38,6 +39,16 @@ def missing() -> str | None:
 
 
 _given: set[int] = set()
+_alive: set[subprocess.Popen] = set()
+
+
+@atexit.register
+def _end_all() -> None:
+    """Servers do not outlive the process that started them."""
+    for process in _alive:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
 
 
 def free_ports(count: int) -> list[int]:
@@ -116,6 +127,7 @@ class Server:
             self.process = subprocess.Popen(
                 self.command(), cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+        _alive.add(self.process)
         deadline = time.monotonic() + timeout
         while not self.ready():
             if self.process.poll() is not None:

@@ -13,7 +13,8 @@ public struct OwnerID: Hashable, Sendable, Comparable, CustomStringConvertible {
     public var description: String { String(rawValue) }
 }
 
-/// A module's name for one of its stores, unique within its kind (map, spool, archive). At most 64 bytes of lower-case letters, digits, `-`.
+/// A module's name for one of its stores, unique within its kind (map, spool, archive). At most 64 bytes of lower-case
+/// letters, digits, `-`.
 public struct StoreName: Hashable, Sendable, ExpressibleByStringLiteral, CustomStringConvertible {
     public let rawValue: String
 

@@ -90,6 +90,13 @@ public final class FaultyStorage: StorageBackend {
         }
     }
 
+    /// Reads that a stall holds back.
+    public var heldReads: Int {
+        state.withLock { state in
+            state.held.count { if case .read = $0 { true } else { false } }
+        }
+    }
+
     // MARK: StorageBackend
 
     public func submit(

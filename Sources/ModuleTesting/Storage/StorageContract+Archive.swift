@@ -108,7 +108,8 @@ extension StorageContract {
             try expect(try await subject.archiveIDs("x", 2), equals: [])
             try expect(try await subject.archiveIDs("y", 1), equals: [1])
             try expect(
-                try await storage.submit([.expireArchive("none", before: stamp(.max), limit: 9)]), equals: [.removed(0)])
+                try await storage.submit([.expireArchive("none", before: stamp(.max), limit: 9)]), equals: [.removed(0)]
+            )
         },
         StorageCheck("an archive row again is done; another one under its id fails") { subject in
             let storage = subject.storage

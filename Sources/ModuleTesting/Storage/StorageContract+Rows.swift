@@ -70,7 +70,8 @@ extension StorageContract {
         StorageCheck("a spool takes rows up to its limit, and again when some have gone") { subject in
             func add(_ ids: ClosedRange<Int64>, limit: Int) -> [Mutation] {
                 ids.map {
-                    .spool("s", OwnerID(1), SpoolRow(id: $0, stamp: Timestamp(milliseconds: 0), stanza: []), limit: limit)
+                    .spool(
+                        "s", OwnerID(1), SpoolRow(id: $0, stamp: Timestamp(milliseconds: 0), stanza: []), limit: limit)
                 }
             }
             let storage = subject.storage

@@ -14,6 +14,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private var bytes = 0
     private var isOver = false
     private var hasLeft = false
+    private var isHandedOver = false
     /// The machine waits for an answer of ours: the client's next element is held back.
     private var isWaiting = false
     private var isHeld = false
@@ -171,7 +172,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private func wait(_ work: () -> Void) -> Directive {
         isWaiting = true
         work()
-        guard isWaiting else { return isOver ? .stop : .proceed }
+        guard isWaiting else { return isOver && !isHandedOver ? .stop : .proceed }
         isHeld = true
         return .pause
     }
@@ -298,6 +299,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     /// From here on the session hears the transport.
     private func handOver(to session: ClientSession) {
         isOver = true
+        isHandedOver = true
         isWaiting = false
         leave()
         transport.limits = server.limits.authenticated.elements.xml

@@ -49,7 +49,7 @@ final class TLSSession {
     }
 
     func handshake(_ scratch: TLSScratch) -> HandshakeResult {
-        ERR_clear_error()
+        Self.forgetErrors()
         let result = SSL_do_handshake(ssl)
         if result == 1 {
             move(to: scratch)
@@ -59,7 +59,7 @@ final class TLSSession {
     }
 
     func read(_ scratch: TLSScratch) -> ReadResult {
-        ERR_clear_error()
+        Self.forgetErrors()
         let count = SSL_read(ssl, scratch.plaintext.baseAddress, CInt(scratch.plaintext.count))
         if count > 0 { return .bytes(Int(count)) }
         return switch SSL_get_error(ssl, count) {
@@ -69,9 +69,19 @@ final class TLSSession {
         }
     }
 
+    /// Nothing is decrypted that was not given out.
+    var isDrained: Bool { SSL_pending(ssl) == 0 }
+
+    /// Whatever else this thread does with OpenSSL may have left errors, which would be taken for this connection's.
+    /// Looking first costs a fifth of clearing an empty queue.
+    @inline(__always)
+    private static func forgetErrors() {
+        if ERR_peek_error() != 0 { ERR_clear_error() }
+    }
+
     /// Encrypts into the scratch's output; false: the connection is of no use any more.
     func write(_ bytes: UnsafeRawBufferPointer) -> Bool {
-        ERR_clear_error()
+        Self.forgetErrors()
         var rest = bytes
         while !rest.isEmpty {
             let count = SSL_write(ssl, rest.baseAddress, CInt(min(rest.count, 1 << 30)))

@@ -43,7 +43,8 @@ struct SelfSignedCertificate {
         (self.certificate, key) = (certificatePEM, keyPEM)
     }
 
-    private static func ascii(_ domain: String) -> String? {
+    /// The form of a domain that certificates and TLS use; nil: it has none.
+    static func ascii(_ domain: String) -> String? {
         var result: UnsafeMutablePointer<CChar>?
         guard idn2_to_ascii_8z(domain, &result, Int32(IDN2_NONTRANSITIONAL.rawValue)) == IDN2_OK.rawValue, let result
         else { return nil }
