@@ -7,6 +7,7 @@ MAKEFLAGS += --no-builtin-rules
 
 SWIFT_BUILD := swift build -c release --quiet
 PYTEST := .venv/bin/python -m pytest
+CRASH := .venv/bin/python Tests/Crash/crash.py --quiet
 SWIFT_SOURCES := Package.swift Sources Modules Tests
 # Kills of `make crash`, seeds of the simulator in `make nightly`.
 TRIALS ?= 200
@@ -59,7 +60,7 @@ bench-quick: build-all
 	@BENCH_QUICK=1 BENCH_SECONDS=1 scripts/bench/bench.py --only chat-100,login --json .build/bench-quick.json
 
 crash: build-all deps-test ## Kill the server TRIALS times under load and count what is lost
-	@CRASH_TRIALS=$(TRIALS) $(PYTEST) Tests/Crash
+	@$(CRASH) --trials $(TRIALS)
 
 fmt: ## Format the Swift code
 	@swift format --in-place --recursive --parallel $(SWIFT_SOURCES)
@@ -78,7 +79,7 @@ nightly: build-all deps-test ## The long runs: sanitizers, SEEDS seeds of the si
 	@scripts/unit --sanitize=thread --scratch-path .build-tsan
 	@scripts/unit --sanitize=address --scratch-path .build-asan
 	@MARTLET_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
-	@CRASH_TRIALS=$(TRIALS) $(PYTEST) Tests/Crash
+	@$(CRASH) --trials $(TRIALS)
 	@echo "nightly: all passed"
 
 clean: ## Remove what was built

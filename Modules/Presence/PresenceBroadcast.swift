@@ -106,6 +106,8 @@ struct PresenceBroadcast {
             account.session(to.resource)?.send(Envelope(stanza))
             return
         }
+        // An error of nobody in particular is nobody's.
+        guard stanza.type != .error else { return }
         account.forEachSession { session in
             if session.isAvailable { session.send(Envelope(stanza)) }
         }

@@ -70,7 +70,7 @@ public final class SQLStorage: StorageBackend {
                 let connection = try Connection(database)
                 if state == .present(hasLog: true) {
                     let pages = try file.recover(connection)
-                    options.report(.recovered(pages: pages))
+                    if pages > 0 { options.report(.recovered(pages: pages)) }
                 }
                 let version = try Schema.migrate(connection, internals.migrations)
                 if version < internals.migrations.count {

@@ -104,7 +104,7 @@ extension Writer {
         for (owner, id) in references {
             // The rest keeps the body.
             guard count < limit else {
-                try setRemaining(body, max(1, remaining - gone))
+                try setRemaining(body, max(1, remaining &- gone))
                 return count
             }
             let change = try deleteReference(owner, store, id, body)
@@ -141,7 +141,7 @@ extension Writer {
             rows.remaining.bind(reference.body, at: 1)
             let count = try rows.remaining.step() ? Int(rows.remaining.integer(0)) : 0
             rows.remaining.reset()
-            try setRemaining(reference.body, count - 1)
+            try setRemaining(reference.body, count &- 1)
         }
         return found.count
     }

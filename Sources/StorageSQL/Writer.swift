@@ -44,18 +44,20 @@ final class Writer {
         beforeCommit: (() throws(StorageError) -> Void)? = nil
     ) {
         results.removeAll(keepingCapacity: true)
+        var hasBegun = false
         var isApplied = false
         do throws(StorageError) {
             try begin.run()
+            hasBegun = true
             for submission in group { results.append(.success(try apply(submission.batch))) }
             isApplied = true
             try beforeCommit?()
             try commitStatement.run()
             settle()
         } catch {
-            let wasOpen = rollback()
+            rollback()
             results.removeAll(keepingCapacity: true)
-            if isApplied || !wasOpen || group.count == 1 {
+            if isApplied || !hasBegun || group.count == 1 {
                 for _ in group { results.append(.failure(error)) }
             } else {
                 for submission in group { results.append(commitAlone(submission, beforeCommit)) }
@@ -92,18 +94,14 @@ final class Writer {
         }
     }
 
-    /// Undoes the open transaction and what was remembered from it. False if none was open.
-    @discardableResult
-    private func rollback() -> Bool {
-        let wasOpen = connection.isInTransaction
-        // If this fails too, SQLite has rolled back by itself.
-        if wasOpen { try? rollbackStatement.run() }
+    /// Undoes the open transaction, if SQLite has not by itself, and what was remembered from it.
+    private func rollback() {
+        if connection.isInTransaction { try? rollbackStatement.run() }
         stores.removeAll()
         spoolCounts.removeAll(keepingCapacity: true)
         alive.removeAll(keepingCapacity: true)
         lastOwner = nil
         removing.removeAll()
-        return wasOpen
     }
 
     private func settle() {

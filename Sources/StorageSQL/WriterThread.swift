@@ -76,6 +76,9 @@ final class WriterThread: @unchecked Sendable {
                 writer.commit(group, into: &results, beforeCommit: internals.beforeCommit)
                 for owner in writer.takeRemovals() { removals.append(owner) }
                 finish(group, results)
+                // What is large in them need not wait for the next group to be freed.
+                group.removeAll(keepingCapacity: true)
+                results.removeAll(keepingCapacity: true)
             case .idle:
                 break
             case .finished:

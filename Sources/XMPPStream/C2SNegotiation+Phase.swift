@@ -91,6 +91,7 @@ extension C2SNegotiation.Phase {
         _ auth: ElementView, _ sasl: SASLServer, _ facts: inout Facts
     ) -> ElementResult {
         var sasl = sasl
+        guard auth.firstElement == nil else { return .authentication(reject(.malformedRequest, nil, &facts)) }
         switch SASLPayload(auth.text) {
         case .malformed: return .authentication(reject(.incorrectEncoding, nil, &facts))
         case .none:
@@ -113,6 +114,7 @@ extension C2SNegotiation.Phase {
         self = .negotiating
         var sasl = sasl
         if element.isNamed("response", .sasl) {
+            guard element.firstElement == nil else { return .authentication(reject(.malformedRequest, nil, &facts)) }
             let step: SASLServer.Step
             switch SASLPayload(element.text) {
             case .malformed: step = sasl.fail(.incorrectEncoding)

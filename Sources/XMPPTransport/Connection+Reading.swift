@@ -10,10 +10,12 @@ extension Connection {
     /// Most bytes of TLS between two that carry data: key updates, refused renegotiations, empty records.
     private static let mostBarrenBytes = 64 * 1024
 
-    /// Nothing that arrives may be looked at now.
-    private var mustHold: Bool {
-        !flags.isDisjoint(with: [.paused, .feeding, .securityRequested]) || moveTarget != nil || !held.isEmpty
+    private var isBlocked: Bool {
+        !flags.isDisjoint(with: [.paused, .feeding, .securityRequested]) || moveTarget != nil
     }
+
+    /// Nothing that arrives may be looked at now.
+    private var mustHold: Bool { isBlocked || !held.isEmpty }
 
     /// Bytes from the socket.
     func ingest(_ bytes: UnsafeRawBufferPointer) {
@@ -103,7 +105,7 @@ extension Connection {
             flags.remove(.feeding)
             restUnlessBusy()
         }
-        if phase == .open, !held.isEmpty { consumeHeld() }
+        if phase == .open, !isBlocked, !held.isEmpty { consumeHeld() }
         if phase == .open, !mustHold { setReading(true) }
     }
 
@@ -137,12 +139,17 @@ extension Connection {
         switch held.withUnsafeBytes({ ClientHello.check($0, isSecond: isSecond) }) {
         case .incomplete: break
         case .refused: failSecurity()
-        case .complete:
+        case .complete(let count):
             let hello = held
             held = []
             flags.remove([.awaitsHello, .awaitsSecondHello])
             guard isSecond || makeSession() else { return failSecurity() }
-            hello.withUnsafeBytes { process($0) }
+            hello.withUnsafeBytes { bytes in
+                process(UnsafeRawBufferPointer(rebasing: bytes[..<count]))
+                // Nothing, unless a client does not wait for the answer; it may be asked for a second hello.
+                guard count < bytes.count, phase == .securing else { return }
+                consumeRecords(UnsafeRawBufferPointer(rebasing: bytes[count...]))
+            }
         }
     }
 

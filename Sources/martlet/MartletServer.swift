@@ -30,6 +30,7 @@ final class MartletServer: RunningServer {
             for address in Self.addresses(listener.address) {
                 let options = ListenerOptions(
                     address: address, port: listener.port, security: Self.security(mode),
+                    handshakeTimeout: config.limits.unauthenticated.timeout,
                     limits: config.limits.unauthenticated.elements.xml)
                 let server = server
                 let open = try await group.listen(options, tls: mode == .none ? nil : tls) { transport in

@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from support import martlet
 from support.attack import Watch
 from support.rawclient import Client
 
@@ -30,6 +31,15 @@ def server(server):
         server.add_accounts(USERS)
         asyncio.run(serves(server))
     return server
+
+
+@pytest.fixture
+def fresh():
+    """A server of the test's own, with the accounts, not started."""
+    made = martlet.make()
+    made.add_accounts(USERS)
+    yield made
+    made.remove()
 
 
 @pytest.fixture(autouse=True)

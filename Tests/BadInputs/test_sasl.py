@@ -104,7 +104,7 @@ def test_line_11_the_own_address_as_authzid_is_fine(server, authzid):
 
 @pytest.mark.parametrize("text", [
     "!!!!", "AA", "A", "AAA", "AAAA=", "=AAA", "A=AA", "AG1hbGxvcnkAb\nWFsbG9yeXM=", " AG1hbA==", "AG1hbA== ",
-    "AG1hbA==AG1hbA==", "AG1hbA=", "\u00c4\u00c4\u00c4\u00c4", "AG1hbA-_", "&#x41;AAA====", "<x/>",
+    "AG1hbA==AG1hbA==", "AG1hbA=", "\u00c4\u00c4\u00c4\u00c4", "AG1hbA-_", "&#x41;AAA====",
 ])
 @pytest.mark.differs("prosody", "its base64 reads over what does not belong")
 def test_line_11_what_is_not_base64(server, text):
@@ -432,21 +432,18 @@ def test_line_13_an_unknown_user_cannot_be_told_from_a_known_one(server, mechani
 
 
 @pytest.mark.differs("prosody", "an unknown salt after each start")
-def test_line_13_the_fake_salt_outlives_a_restart(server):
+def test_line_13_the_fake_salt_outlives_a_restart(fresh):
     """Otherwise a restart tells who exists."""
 
     async def salt(user: str) -> str:
-        client = await opened(server, user)
+        client = await opened(fresh, user)
         got = await client.sasl(auth("SCRAM-SHA-256", client.scram("SCRAM-SHA-256").first()))
         return dict(p.split("=", 1) for p in base64.b64decode(got.text).decode().split(","))["s"]
 
+    fresh.start()
     before = asyncio.run(salt("ghost"))
-    process = server.process
-    server.restart()
-    try:
-        assert asyncio.run(salt("ghost")) == before
-    finally:
-        assert server.process is not process
+    fresh.restart()
+    assert asyncio.run(salt("ghost")) == before
 
 
 @pytest.mark.differs("prosody", "nothing is done for unknown users")

@@ -53,7 +53,9 @@ def test_line_28_a_missing_count_closes_the_stream(server):
 
 
 @pytest.mark.differs("prosody", "it takes it as a wrap")
-def test_line_28_a_count_that_goes_back_closes_the_stream(server):
+def test_line_28_a_count_that_goes_back_takes_nothing_back(server):
+    """It may be ignored as one that was overtaken, or close the stream; nothing may come a second time."""
+
     async def scene():
         alice = await Client(server, "alice", "home", transport="plain").login()
         client = await managed(server)
@@ -62,7 +64,14 @@ def test_line_28_a_count_that_goes_back_closes_the_stream(server):
             await client.message()
         client.acknowledge()
         client.stream.write(f"<a xmlns='{SM}' h='1'/>")
-        assert await how_it_ends(client) == "undefined-condition"
+        ended = await how_it_ends(client, 0.5)
+        assert ended in {"open", "undefined-condition"}
+        if ended == "open":
+            client.cut()
+            again = await client.resume()
+            assert local(again.tag) == "resumed"
+            await client.ping()
+            assert not client.stream.events, show(client.stream.events[0])
 
     asyncio.run(scene())
 
@@ -91,11 +100,11 @@ def test_line_28_resuming_with_a_wrong_count_is_refused(server, attributes):
 def test_line_28_of_two_who_resume_at_the_same_time_one_has_the_session(server):
     async def scene():
         alice = await Client(server, "alice", "home", transport="plain").login()
-        for _ in range(10):
+        for round in range(10):
             client = await managed(server)
             id, count, jid = client.sm.id, client.sm.received, client.jid
             client.cut()
-            alice.send(f"<message to='{jid}' id='waiting' type='chat'><body>x</body></message>")
+            alice.send(f"<message to='{jid}' id='waiting{round}' type='chat'><body>x</body></message>")
             await alice.ping()
             rivals = [await at(server, "authenticated") for _ in range(3)]
             for rival in rivals:
@@ -103,13 +112,13 @@ def test_line_28_of_two_who_resume_at_the_same_time_one_has_the_session(server):
             answers = [await rival.next() for rival in rivals]
             names = [local(answer.tag) for answer in answers]
             assert set(names) <= {"resumed", "failed"} and "resumed" in names, names
-            alice.send(f"<message to='{jid}' id='after' type='chat'><body>x</body></message>")
+            alice.send(f"<message to='{jid}' id='after{round}' type='chat'><body>x</body></message>")
             await alice.ping()
             await asyncio.sleep(0.2)
-            holders = [r for r in rivals if any(getattr(e, "attrib", {}).get("id") == "after" for e in r.stream.events)]
+            holders = [r for r in rivals if any(getattr(e, "attrib", {}).get("id") == f"after{round}" for e in r.stream.events)]
             assert len(holders) == 1, f"{len(holders)} have the session"
             got = [e.get("id") for e in holders[0].stream.events if getattr(e, "tag", "") == qname(CLIENT, "message")]
-            assert got == ["waiting", "after"]
+            assert [id for id in got if id.endswith(str(round))] == [f"waiting{round}", f"after{round}"]
             for rival, name in zip(rivals, names):
                 if rival is not holders[0] and name == "resumed":
                     assert await how_it_ends(rival) == "conflict"
@@ -155,7 +164,7 @@ def test_line_28_resuming_when_bound_is_refused(server):
         first.cut()
         second = await managed(server, resource="second")
         second.stream.write(f"<resume xmlns='{SM}' previd='{id}' h='0'/>")
-        answer = await second.next()
+        answer = await second.take(lambda event: event.tag.startswith(f"{{{SM}}}"), "<failed/>")
         assert local(answer.tag) == "failed" and condition(answer) == "unexpected-request"
 
     asyncio.run(scene())

@@ -6,6 +6,7 @@ import shutil
 import sqlite3
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -13,18 +14,6 @@ from support import martlet
 from support.rawclient import Client, Failure, show
 
 pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own database")
-
-USERS = {"alice": "alices-password", "bob": "bobs-password"}
-
-
-@pytest.fixture
-def fresh():
-    """A server of the test's own, not started."""
-    made = martlet.make()
-    made.add_accounts(USERS)
-    yield made
-    made.remove()
-
 
 def database(server) -> Path:
     found = [path for path in server.data.iterdir() if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"]
@@ -91,12 +80,12 @@ def _patch(path: Path, offset: int, data: bytes) -> None:
 
 def _foreign(path: Path) -> None:
     path.unlink()
-    with sqlite3.connect(path) as other:
+    with closing(sqlite3.connect(path)) as other:
         other.execute("CREATE TABLE prosody (host TEXT, user TEXT, value BLOB)")
 
 
 def _newer(path: Path) -> None:
-    with sqlite3.connect(path) as database:
+    with closing(sqlite3.connect(path)) as database:
         assert database.execute("PRAGMA user_version").fetchone()[0] > 0, "where is the version kept?"
         database.execute("PRAGMA user_version = 99999")
 

@@ -201,7 +201,7 @@ import Testing
     @Test func `a damaged row is an error for its owner and no trap`() async throws {
         try await fill()
         try directory.execute("UPDATE account SET credentials = x'ff000000'")
-        try directory.execute("UPDATE archive_body SET \"references\" = x'0102', remaining = -5")
+        try directory.execute("UPDATE archive_body SET \"references\" = x'0102', remaining = -9223372036854775808")
         try directory.execute("UPDATE spool SET stanza = x'', stamp = -9223372036854775808")
         let storage = try SQLStorage.open(directory.options())
         let damage = StorageError.damaged("the credentials of account 1 are damaged")

@@ -23,8 +23,8 @@ import Testing
     @Test func `no part of a hello is a whole one`() {
         for bytes in [hello(300), hello(300, split: [1, 2, 100]), hello(300, split: [4])] {
             for end in 0..<bytes.count { #expect(check(Array(bytes[..<end])) == .incomplete) }
-            #expect(check(bytes) == .complete)
-            #expect(check(bytes + [23, 3, 3]) == .complete)
+            #expect(check(bytes) == .complete(bytes: bytes.count))
+            #expect(check(bytes + [23, 3, 3]) == .complete(bytes: bytes.count))
         }
     }
 
@@ -50,7 +50,7 @@ import Testing
     @Test func `a second hello may come behind a change of cipher specification`() {
         let change: [UInt8] = [20, 3, 3, 0, 1, 1]
         #expect(check(change + hello(200)) == .refused)
-        #expect(check(change + hello(200), isSecond: true) == .complete)
+        #expect(check(change + hello(200), isSecond: true) == .complete(bytes: 215))
         for end in 0...change.count { #expect(check(Array(change[..<end]), isSecond: true) == .incomplete) }
     }
 }

@@ -308,6 +308,55 @@ extension SocketTests {
             await server.group.shutdown()
         }
 
+        @Test func `a silent connection holds no output, no parser and no bytes`() async throws {
+            let server = try await TestServer(loops: 1) { script in
+                script.onElement = { script, element in
+                    script.transport.send(element)
+                    return .proceed
+                }
+            }
+            let client = try server.connect()
+            try client.openStream()
+            for index in 0..<50 {
+                try client.send("<message id='\(index)'/>")
+                try client.receive(until: "<message id='\(index)'/>")
+            }
+            let held = Journal<Bool>()
+            let option = Journal<CInt>()
+            try server.script().perform { script in
+                guard let connection = script.transport as? Connection else { return }
+                connection.rest()
+                held.note(connection.output == nil && connection.backlog == nil && connection.held.capacity == 0)
+                held.note(connection.nioLoop.resources.parsers.idleCount > 0)
+                var value: CInt = 0
+                var size = socklen_t(MemoryLayout<CInt>.size)
+                getsockopt(connection.descriptor, CInt(IPPROTO_TCP), TCP_NODELAY, &value, &size)
+                option.note(value)
+            }
+            #expect(option.wait { !$0.isEmpty })
+            #expect(held.events == [true, true])
+            // Nobody sets it per connection: it comes from the listening socket.
+            #expect(option.events == [1])
+            await server.group.shutdown()
+        }
+
+        @Test func `more connections than wait for the end of a turn are all written to`() async throws {
+            let server = try await TestServer(loops: 1)
+            let clients = try (0..<1500).map { _ in try server.connect() }
+            for client in clients { try client.send(Client.header) }
+            #expect(server.scripts.wait { $0.count == clients.count })
+            for round in 0..<3 {
+                for script in server.scripts.events {
+                    script.perform { $0.transport.send(message("\(round)")) }
+                }
+            }
+            for client in clients {
+                let text = try client.receive(until: "<message id='2'><body/></message>")
+                #expect(text.contains("<message id='0'><body/></message><message id='1'>"))
+            }
+            await server.group.shutdown()
+        }
+
         @Test func `shutting down tells every handler`() async throws {
             let server = try await TestServer()
             let clients = try (0..<20).map { _ in try server.connect() }

@@ -257,6 +257,19 @@ extension SocketTests {
             await server.group.shutdown()
         }
 
+        @Test func `when there is no descriptor at all, accepting goes on as soon as there is one`() async throws {
+            let server = try await TestServer()
+            // The one that is left is the client's.
+            let limit = Descriptors.leave(1)
+            let client = try server.connect()
+            try client.send(Client.header)
+            server.passTurn()
+            Descriptors.restore(limit)
+            try client.receive(until: "<stream:stream")
+            #expect(server.listener.counts.accepted == 1)
+            await server.group.shutdown()
+        }
+
         @Test func `connections are refused while descriptors are left for other work`() async throws {
             let server = try await TestServer()
             let first = try server.connect()

@@ -24,6 +24,8 @@ final class AccountSpool: @unchecked Sendable {
     /// Rows queued for the journal whose commit is not known yet.
     private var pending = 0
     private var isReading = false
+    /// Rows that the last page could have.
+    private var asked = 0
     /// Messages kept since the last page was asked for.
     private var keptSinceRead = 0
     /// The drain has sent everything up to this row.
@@ -154,12 +156,14 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     private func readOn(_ session: ClientSession) {
-        guard !isReading, let owner = account.owner, session.takesMore else { return }
+        let room = min(Self.page, session.drainRoom)
+        guard !isReading, let owner = account.owner, room > 0 else { return }
+        asked = room
         isReading = true
         keptSinceRead = 0
         let (loop, from) = (shard.loop, cursor)
         shard.storage.read([owner]) { snapshot throws(StorageError) in
-            try snapshot.spool(Self.store, owner, after: from, limit: Self.page)
+            try snapshot.spool(Self.store, owner, after: from, limit: room)
         } then: { [self] result in
             loop.post(.work { self.pageRead(result) })
         }
@@ -183,7 +187,7 @@ final class AccountSpool: @unchecked Sendable {
             if !leased.contains(row.id) { send(row, to: session) }
         }
         // A read sees every write submitted before it; only what came since can be missing.
-        if rows.count == Self.page || keptSinceRead > 0 { return readOn(session) }
+        if rows.count == asked || keptSinceRead > 0 { return readOn(session) }
         session.isDraining = false
         gate = .open
     }

@@ -80,14 +80,15 @@ extension ClientSession {
         shard.loop.defer_ { [self] in end(.error(error)) }
     }
 
-    /// Room for more of a drain.
-    var takesMore: Bool {
-        guard let transport, !hasEnded else { return false }
+    /// How many more stanzas of a drain the session can take now; what arrives meanwhile needs room as well.
+    var drainRoom: Int {
+        guard let transport, !hasEnded else { return 0 }
         if transport.pendingBytes > Self.highMark {
             transport.notifyWhenWritable()
-            return false
+            return 0
         }
-        return (outstanding?.queue.count ?? 0) < Self.drainWindow
+        let window = min(Self.drainWindow, shard.settings.streamManagement.queue / 2)
+        return window - (outstanding?.queue.count ?? 0)
     }
 
     // MARK: What arrived

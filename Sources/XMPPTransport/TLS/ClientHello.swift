@@ -3,7 +3,8 @@
 /// hello is here as a whole, and a peer that sends half of one costs what it has sent.
 enum ClientHello {
     enum Verdict: Equatable {
-        case complete
+        /// It takes so many bytes; what follows has to wait until it was answered.
+        case complete(bytes: Int)
         case incomplete
         /// Not a TLS client, or one with too much to say.
         case refused
@@ -43,7 +44,7 @@ enum ClientHello {
             position += available
             if received >= messageHeader {
                 guard length <= mostBytes else { return .refused }
-                if received >= messageHeader + length { return .complete }
+                if received >= messageHeader + length { return .complete(bytes: position) }
             }
             guard available == size else { return .incomplete }
             guard position < mostBytes else { return .refused }
