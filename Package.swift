@@ -3,12 +3,14 @@ import Foundation
 import PackageDescription
 
 let isStrict = ProcessInfo.processInfo.environment["MARTLET_STRICT"] == "1"
-let settings: [SwiftSetting] = [
-    .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
-    .enableUpcomingFeature("InternalImportsByDefault"),
-] + (isStrict ? [.treatAllWarnings(as: .error)] : [])
+let settings: [SwiftSetting] =
+    [
+        .enableUpcomingFeature("ExistentialAny"), .enableUpcomingFeature("MemberImportVisibility"),
+        .enableUpcomingFeature("InternalImportsByDefault"),
+    ] + (isStrict ? [.treatAllWarnings(as: .error)] : [])
 
 func nio(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-nio") }
+let grdb = ["GRDB", "GRDBSQLite"].map { Target.Dependency.product(name: $0, package: "GRDB.swift") }
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 
 func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
@@ -54,16 +56,18 @@ let package = Package(
         target("XMPPServer", ["ModuleKit", "XMPPStream", "XMPPCore", "XML", logging]),
         target(
             "XMPPTransport",
-            ["XMPPServer", "XMPPCore", "XML", "ModuleKit", "COpenSSL", nio("NIOCore"), nio("NIOPosix"),
-                nio("NIOConcurrencyHelpers")]),
-        target("StorageSQL", ["ModuleKit", "CSQLiteVFS", .product(name: "GRDB", package: "GRDB.swift")]),
+            [
+                "XMPPServer", "XMPPCore", "XML", "ModuleKit", "COpenSSL", nio("NIOCore"), nio("NIOPosix"),
+                nio("NIOConcurrencyHelpers"),
+            ]),
+        target("StorageSQL", ["ModuleKit", "CSQLiteVFS"] + grdb),
         target("StorageMemory", ["ModuleKit"]),
         target("ModuleTesting", ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport"]),
 
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", logging,
+                "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", "CIDN2", logging,
                 nio("NIOCore"), nio("NIOPosix"), .product(name: "Yams", package: "Yams"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
@@ -75,11 +79,27 @@ let package = Package(
                 "CLoadShims", "COpenSSL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
         .executableTarget(
-            name: "martlet-relay", dependencies: [
+            name: "martlet-relay",
+            dependencies: [
                 nio("NIOCore"), nio("NIOPosix"), nio("NIOConcurrencyHelpers"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
+        test("ConfigTests", ["martlet", "ModuleKit", "XMPPServer"]),
+        test(
+            "CommandLineTests",
+            [
+                "martlet", "ModuleKit", "XMPPServer", "XMPPStream", "StorageMemory", logging, nio("NIOCore"),
+                nio("NIOPosix"),
+            ]),
+        test(
+            "XMPPTransportTests",
+            [
+                "XMPPTransport", "XMPPServer", "ModuleKit", "XMPPCore", "XML", "COpenSSL", nio("NIOCore"),
+                nio("NIOPosix"),
+                nio("NIOConcurrencyHelpers"),
+            ]),
+        test("StorageTests", ["StorageSQL", "StorageMemory", "ModuleTesting", "ModuleKit", "CSQLiteVFS"] + grdb),
         test("XMLTests", ["XML"]),
         test("XMPPCoreTests", ["XMPPCore", "XML"]),
         test("FramingTests", ["XMPPTransport", "XMPPCore", "XML"]),

@@ -46,7 +46,9 @@ public struct RosterModule: Module {
         guard !request.payload.children.contains(where: { _ in true }) else { throw .badRequest }
         if let session = request.session { _ = session.state.obtain(RosterInterest.self) { RosterInterest() } }
         var query = Element("query", .roster)
-        for item in roster.items.values.filter({ !$0.isHidden }).sorted(by: { $0.contact.description < $1.contact.description }) {
+        for item in roster.items.values.filter({ !$0.isHidden }).sorted(by: {
+            $0.contact.description < $1.contact.description
+        }) {
             query.append(item.element)
         }
         return query

@@ -26,7 +26,8 @@ enum RosterWriter {
         roster.items[item.contact] = nil
         guard let owner = account.owner else { return done(.failure(.itemNotFound)) }
         let mutation = Mutation.delete(RosterModule.store, owner, key: item.contact.description)
-        submit(mutation, account, undo: { if roster.items[item.contact] == nil { roster.items[item.contact] = item } }) {
+        submit(mutation, account, undo: { if roster.items[item.contact] == nil { roster.items[item.contact] = item } })
+        {
             result in
             if case .success = result { push(item.removal, of: account) }
             done(result)

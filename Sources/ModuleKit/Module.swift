@@ -99,7 +99,8 @@ public struct Confined<Value>: @unchecked Sendable {
 /// Reads what a module keeps of an account, before the account's first stanza: on a storage thread, in one snapshot
 /// with all other loaders.
 public struct AccountLoader: Sendable {
-    public let load: @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<(inout StateContainer) -> Void>
+    public let load:
+        @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<(inout StateContainer) -> Void>
 }
 
 /// Where a module declares what it does on one host (or several of equal config), on one event loop.

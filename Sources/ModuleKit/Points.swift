@@ -70,7 +70,9 @@ extension Interest: CustomStringConvertible {
         let names = ["message", "presence", "iq"].enumerated().filter { kinds & (1 << UInt8($0.offset)) != 0 }
         var text = names.map(\.element).joined(separator: ",")
         if types != .max {
-            let types = (0..<20).compactMap { Stanza.StanzaType(rawValue: $0) }.filter { self.types & (1 << $0.rawValue) != 0 }
+            let types = (0..<20).compactMap { Stanza.StanzaType(rawValue: $0) }.filter {
+                self.types & (1 << $0.rawValue) != 0
+            }
             text += " of " + types.map { "\($0)" }.joined(separator: ",")
         }
         return namespaces == .max ? text : text + " with certain payloads"

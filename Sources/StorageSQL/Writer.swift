@@ -8,6 +8,9 @@ final class Writer {
     private let begin: Statement
     private let commitStatement: Statement
     private let rollbackStatement: Statement
+    private let savepoint: Statement
+    private let rollbackToSavepoint: Statement
+    private let releaseSavepoint: Statement
 
     /// Owners that are known to have an account.
     private var alive: Set<OwnerID> = []
@@ -31,12 +34,15 @@ final class Writer {
         begin = try connection.prepare("BEGIN IMMEDIATE")
         commitStatement = try connection.prepare("COMMIT")
         rollbackStatement = try connection.prepare("ROLLBACK")
+        savepoint = try connection.prepare("SAVEPOINT batch")
+        rollbackToSavepoint = try connection.prepare("ROLLBACK TO batch")
+        releaseSavepoint = try connection.prepare("RELEASE batch")
     }
 
     // MARK: Transactions
 
-    /// Applies the batches in one transaction. If one of them cannot be applied, all are tried again in transactions
-    /// of their own, so that it fails alone; if the commit fails, all fail and nothing is stored.
+    /// Applies the batches in one transaction. If one of them cannot be applied, they are applied again with a way back
+    /// before each, so that it fails alone; if the commit fails, all fail and nothing is stored.
     ///
     /// - Parameter beforeCommit: For tests: a commit that fails or takes its time.
     func commit(
@@ -44,41 +50,62 @@ final class Writer {
         beforeCommit: (() throws(StorageError) -> Void)? = nil
     ) {
         results.removeAll(keepingCapacity: true)
-        var hasBegun = false
-        var isApplied = false
+        var isRefused = false
         do throws(StorageError) {
             try begin.run()
-            hasBegun = true
+            isRefused = group.count > 1
+            // Nearly always all is well, and a way back costs a microsecond.
             for submission in group { results.append(.success(try apply(submission.batch))) }
-            isApplied = true
+            isRefused = false
             try beforeCommit?()
             try commitStatement.run()
             settle()
         } catch {
             rollback()
             results.removeAll(keepingCapacity: true)
-            if isApplied || !hasBegun || group.count == 1 {
-                for _ in group { results.append(.failure(error)) }
+            if isRefused {
+                commitApart(group, into: &results, beforeCommit)
             } else {
-                for submission in group { results.append(commitAlone(submission, beforeCommit)) }
+                for _ in group { results.append(.failure(error)) }
             }
         }
     }
 
-    private func commitAlone(
-        _ submission: Submission, _ beforeCommit: (() throws(StorageError) -> Void)?
-    ) -> Result<[MutationOutcome], StorageError> {
+    private func commitApart(
+        _ group: [Submission], into results: inout [Result<[MutationOutcome], StorageError>],
+        _ beforeCommit: (() throws(StorageError) -> Void)?
+    ) {
         do throws(StorageError) {
             try begin.run()
-            let outcomes = try apply(submission.batch)
+            for submission in group { results.append(try applyAlone(submission.batch)) }
             try beforeCommit?()
             try commitStatement.run()
             settle()
-            return .success(outcomes)
         } catch {
             rollback()
-            return .failure(error)
+            results.removeAll(keepingCapacity: true)
+            for _ in group { results.append(.failure(error)) }
         }
+    }
+
+    /// Applies a batch, or leaves the open transaction as it was.
+    ///
+    /// - Throws: What ended the whole transaction, such as a full disk.
+    private func applyAlone(_ batch: [Mutation]) throws(StorageError) -> Result<[MutationOutcome], StorageError> {
+        let count = removing.count
+        try savepoint.run()
+        let result: Result<[MutationOutcome], StorageError>
+        do throws(StorageError) {
+            result = .success(try apply(batch))
+        } catch {
+            guard connection.isInTransaction else { throw error }
+            try rollbackToSavepoint.run()
+            forget()
+            removing.removeLast(removing.count - count)
+            result = .failure(error)
+        }
+        try releaseSavepoint.run()
+        return result
     }
 
     func transaction<Value>(_ body: () throws(StorageError) -> Value) throws(StorageError) -> Value {
@@ -97,11 +124,16 @@ final class Writer {
     /// Undoes the open transaction, if SQLite has not by itself, and what was remembered from it.
     private func rollback() {
         if connection.isInTransaction { try? rollbackStatement.run() }
+        forget()
+        removing.removeAll()
+    }
+
+    /// What was remembered may have been undone.
+    private func forget() {
         stores.removeAll()
         spoolCounts.removeAll(keepingCapacity: true)
         alive.removeAll(keepingCapacity: true)
         lastOwner = nil
-        removing.removeAll()
     }
 
     private func settle() {

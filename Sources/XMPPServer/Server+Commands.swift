@@ -57,7 +57,9 @@ extension Server {
             var modules: [String: Int] = [:]
             var seen: Set<ObjectIdentifier> = []
             for table in shard.world.hosts.values where seen.insert(ObjectIdentifier(table)).inserted {
-                for counter in table.counters { modules["\(counter.module)_\(counter.name)", default: 0] += counter.value }
+                for counter in table.counters {
+                    modules["\(counter.module)_\(counter.name)", default: 0] += counter.value
+                }
             }
             return Part(
                 counts: shard.counts, sessions: shard.sessions.count,
@@ -145,7 +147,7 @@ extension Server {
         compare("hosts", old.hosts.map(\.name) == new.hosts.map(\.name), "applied")
         compare("modules", old.hosts.map(\.modules) == new.hosts.map(\.modules), "applied")
         compare("auth", old.hosts.map(\.auth) == new.hosts.map(\.auth), "applied")
-        compare("tls", old.hosts.map(\.certificate) == new.hosts.map(\.certificate), restart)
+        compare("tls", old.hosts.map(\.certificate) == new.hosts.map(\.certificate), "applied")
         compare("listen", old.listeners == new.listeners, restart)
         compare("data", old.data == new.data, restart)
         compare("log", old.log == new.log, restart)
@@ -172,7 +174,8 @@ enum Pipeline {
             for route in table.iq.all {
                 let targets = route.targets.map { "\($0)" }.joined(separator: " ")
                 lines.append(
-                    "  iq \(route.type) \(route.name) {\(route.namespace)} at \(targets) from \(route.asker): \(route.module)")
+                    "  iq \(route.type) \(route.name) {\(route.namespace)} at \(targets) from \(route.asker): \(route.module)"
+                )
             }
         }
         return lines

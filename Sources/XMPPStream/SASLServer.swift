@@ -141,7 +141,9 @@ public struct SASLServer: Sendable {
 }
 
 extension SASLServer.State {
-    mutating func first(_ message: [UInt8], _ mechanism: SASLMechanism, _ setting: SASLServer.Setting)
+    mutating func first(
+        _ message: [UInt8], _ mechanism: SASLMechanism, _ setting: SASLServer.Setting
+    )
         -> SASLServer.Step
     {
         self = .idle

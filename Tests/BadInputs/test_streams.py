@@ -7,6 +7,7 @@ import socket
 import time
 
 import pytest
+from support import tls
 from support.attack import NOT_XML, Watch, at, ending, header, outcome
 from support.namespaces import SASL, TLS, local
 from support.rawclient import Client, Failure, Stream, encode, linger_zero
@@ -74,8 +75,8 @@ def test_line_07_a_whole_login_in_one_packet_before_any_answer_is_safe(server):
     f"<auth xmlns='{SASL}' mechanism='PLAIN'>AG1hbGxvcnkAbWFsbG9yeXMtcGFzc3dvcmQ=</auth>",
     "<stream:stream to='martlet.example' version='1.0' xmlns='jabber:client' "
     "xmlns:stream='http://etherx.jabber.org/streams'>",
-    " ",
     "\x16\x03",
+    "\n<iq/>",
 ])
 @pytest.mark.differs("prosody", "it drops the bytes and goes on")
 def test_line_07_clear_bytes_behind_starttls_close_the_stream(server, behind):
@@ -91,6 +92,24 @@ def test_line_07_clear_bytes_behind_starttls_close_the_stream(server, behind):
         except Failure as failure:
             raise AssertionError("the connection stays open") from failure
         assert not any(local(getattr(event, "tag", "")) == "success" for event in events)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.parametrize("space", ["\n", " ", "\r\n\t "])
+def test_line_07_white_space_behind_starttls_is_dropped(server, space):
+    """go-sendxmpp ends the element with a newline (against RFC 6120, section 5.3.3); that cannot hurt."""
+
+    async def scene():
+        client = Client(server, "mallory", "lair", transport="starttls")
+        client.stream = await Stream.connect(server.address, server.ports["starttls"])
+        await client.open()
+        client.stream.write(f"<starttls xmlns='{TLS}'/>" + space)
+        assert local((await client.next()).tag) == "proceed"
+        await client.stream.start_tls(tls.context(server.authority), server.domain)
+        await client.open()
+        await client.authenticate()
+        await client.bind()
 
     asyncio.run(scene())
 
@@ -264,12 +283,19 @@ def test_line_08_slow_loris_with_all_descriptors(server, capsys):
 
 @pytest.mark.config(QUICK)
 @pytest.mark.differs("prosody", "it sets no time limit before the header")
-@pytest.mark.parametrize("stage", ["connected", "half a header", "opened", "half an element", "within SCRAM"])
+@pytest.mark.parametrize("stage", [
+    "connected", "half a header", "opened", "half an element", "within SCRAM", "no TLS hello", "half a TLS hello",
+])
 def test_line_08_every_stage_before_authentication_has_its_end(server, stage):
     """The whole time until authentication is limited; a byte now and then does not extend it."""
 
     async def scene():
-        client = await at(server, "connected" if stage in ("connected", "half a header") else "opened")
+        if "TLS" in stage:
+            client = Client(server, "mallory", "lair")
+            client.stream = await Stream.connect(server.address, server.ports["direct"])
+            client.stream.write(HELLO if "half" in stage else b"")
+        else:
+            client = await at(server, "connected" if stage in ("connected", "half a header") else "opened")
         if stage == "half a header":
             client.stream.write(header(server)[:30])
         if stage == "half an element":
@@ -281,7 +307,7 @@ def test_line_08_every_stage_before_authentication_has_its_end(server, stage):
 
         async def drip():
             while not client.stream.over:
-                client.stream.write(b" ")
+                client.stream.write(b"\0" if "TLS" in stage else b" ")
                 await asyncio.sleep(0.5)
 
         dripping = asyncio.ensure_future(drip())

@@ -133,10 +133,14 @@ class Sender(Person):
 
 
 class Reader(Person):
-    """One of the kinds below. `begin` is before the load, `act` during it, `collect` after the restart."""
+    """One of the kinds below. `begin` is before the load, `act` during it, `collect` after the restart.
+
+    What is sent to a quiet one is acknowledged to the sender only when it has been spilled.
+    """
 
     kind = ""
     is_stuck = False
+    is_quiet = False
     has_sm = True
 
     async def begin(self) -> None:
@@ -242,6 +246,7 @@ class Online(Reader):
 
 class Silent(Reader):
     kind = "online, never acknowledges"
+    is_quiet = True
 
     async def begin(self) -> None:
         await self.online()
@@ -283,7 +288,7 @@ class Resuming(Reader):
 
 class Stuck(Reader):
     kind = "never reads"
-    is_stuck = True
+    is_stuck = is_quiet = True
 
     async def begin(self) -> None:
         await self.online(small=True)

@@ -36,7 +36,8 @@ CONFIG = {
 MOMENTS = {
     "under load": lambda chance: chance.uniform(0.05, 1.8),
     "while starting": lambda chance: chance.uniform(0.0, 0.05),
-    "during the spill": lambda chance: chance.uniform(1.9, 2.6),
+    "during the spill": lambda chance: chance.uniform(1.95, 3.0),
+    "after the spill": lambda chance: chance.uniform(2.5, 4.0),
     "during a drain": lambda chance: None,
     "during a detach": lambda chance: None,
     "during a resumption": lambda chance: None,
@@ -64,14 +65,32 @@ async def aimed(moment: str, readers: list[Reader], chance: random.Random) -> No
     await asyncio.sleep(chance.choice((0, 0.002, 0.01, 0.03, 0.1)))
 
 
-async def trial(server, ledger: Ledger, number: int, chance: random.Random) -> str:
-    """One trial; the server runs before and after it. Returns the moment."""
-    moment = chance.choice(list(MOMENTS))
+def writes_to(number: int, readers: list[Reader]) -> list[Reader]:
+    """An acknowledgement covers all that was sent before, so one slow reader holds it up for the others.
+
+    Of four senders one writes to everybody, one only to the quiet ones, two only to the others.
+    """
+    quiet = [reader for reader in readers if reader.is_quiet]
+    return [readers, quiet, *[[reader for reader in readers if not reader.is_quiet]] * 2][number % 4]
+
+
+def moment_of(seed: int, number: int) -> str:
+    """Each of the moments once in every round of trials, in a random order."""
+    order = list(MOMENTS)
+    random.Random(f"{seed}/{number // len(order)}").shuffle(order)
+    return order[number % len(order)]
+
+
+async def trial(server, ledger: Ledger, number: int, moment: str, chance: random.Random) -> None:
+    """One trial; the server runs before and after it."""
     readers = [kind(server, ledger, user(kind.kind), number, moment) for kind in KINDS]
     senders = [Sender(server, ledger, f"sender{n}", number, moment) for n in range(SENDERS)]
     everybody: list[Person] = [*readers, *senders]
     await asyncio.gather(*(reader.begin() for reader in readers), *(sender.connect() for sender in senders))
-    tasks = [asyncio.ensure_future(sender.work(readers, random.Random(chance.random()))) for sender in senders]
+    tasks = [
+        asyncio.ensure_future(sender.work(writes_to(number, readers), random.Random(chance.random())))
+        for number, sender in enumerate(senders)
+    ]
     tasks += [asyncio.ensure_future(reader.act(random.Random(chance.random()))) for reader in readers]
     await aimed(moment, readers, chance)
 
@@ -95,7 +114,6 @@ async def trial(server, ledger: Ledger, number: int, chance: random.Random) -> s
     for person in everybody:
         if person.client and person.client.stream and person.client.stream.transport:
             person.client.stream.transport.abort()
-    return moment
 
 
 def table(ledger: Ledger) -> str:
@@ -120,8 +138,8 @@ async def run(options) -> int:
     try:
         for number in range(options.trials):
             problems = len(ledger.problems)
-            chance = random.Random(f"{options.seed}/{number}")
-            moment = await asyncio.wait_for(trial(server, ledger, number, chance), 120)
+            chance, moment = random.Random(f"{options.seed}/{number}"), moment_of(options.seed, number)
+            await asyncio.wait_for(trial(server, ledger, number, moment, chance), 120)
             moments[moment] = moments.get(moment, 0) + 1
             done += 1
             if options.verbose or len(ledger.problems) > problems:

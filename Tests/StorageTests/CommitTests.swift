@@ -75,6 +75,48 @@ import Testing
         await storage.close()
     }
 
+    @Test func `batches that fail in a group leave the others, in one transaction and in their order`() async throws {
+        let gate = Gate()
+        var internals = SQLStorage.Internals()
+        internals.beforeCommit = { () throws(StorageError) in gate.pass() }
+        let storage = try SQLStorage.open(directory.options(), internals)
+        _ = try await storage.submit([
+            spooled(1), .createAccount(host: "h", local: "a", created: Timestamp(milliseconds: 0), credentials: []),
+        ])
+        gate.shut()
+        let results = Mutex<[Int: Bool]>([:])
+        let batches: [[Mutation]] = [
+            [spooled(0, 2)],
+            // Each fails in its second half; the removals must come to nothing.
+            [.removeAccount(OwnerID(1)), .put("new", OwnerID(3), key: "k", value: [1]), spooled(0, 2, stanza: [9])],
+            [spooled(2)],
+            [.unspoolAll("offline", OwnerID(1)), spooled(0, 2, stanza: [9])],
+            [spooled(3), .put("new", OwnerID(3), key: "k", value: [2])],
+        ]
+        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+            storage.submit([]) { _ in }
+            for (index, batch) in batches.enumerated() {
+                storage.submit(batch) { result in
+                    let count = results.withLock { results in
+                        results[index] = if case .success = result { true } else { false }
+                        return results.count
+                    }
+                    if count == batches.count { continuation.resume() }
+                }
+            }
+            gate.open()
+        }
+        #expect(results.withLock { $0 } == [0: true, 1: false, 2: true, 3: false, 4: true])
+        #expect(storage.status.transactions <= 3)
+        #expect(try await storage.spoolIDs() == [1, 2, 3])
+        let account = try await storage.read { snapshot throws(StorageError) in
+            try snapshot.account(host: "h", local: "a")
+        }
+        #expect(account?.owner == OwnerID(1))
+        #expect(storage.status.pendingRemovals == 0)
+        await storage.close()
+    }
+
     @Test func `a full disk fails what does not fit, and writing goes on when there is space`() async throws {
         let storage = try SQLStorage.open(directory.options { $0.vfs = "dropunsynced" })
         _ = try await storage.submit([spooled(1)])

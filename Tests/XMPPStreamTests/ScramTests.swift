@@ -39,7 +39,9 @@ import XMPPStream
     }
 
     /// Runs an exchange with the client's own idea of it.
-    static func run(_ client: ScramClient, _ mechanism: SASLMechanism, _ server: inout SASLServer) throws
+    static func run(
+        _ client: ScramClient, _ mechanism: SASLMechanism, _ server: inout SASLServer
+    ) throws
         -> SASLServer.Step
     {
         let step = server.start(mechanism.rawValue, client.first)

@@ -47,6 +47,16 @@ import Testing
         #expect(check(bytes) == .refused)
     }
 
+    @Test func `an answer that asks for a second hello is known by its random`() {
+        let start: [UInt8] = [22, 3, 3, 0, 88, 2, 0, 0, 84, 3, 3]
+        let retry: [UInt8] = [
+            0xcf, 0x21, 0xad, 0x74, 0xe5, 0x9a, 0x61, 0x11, 0xbe, 0x1d, 0x8c, 0x02, 0x1e, 0x65, 0xb8, 0x91,
+        ]
+        #expect((start + retry).withUnsafeBytes { ClientHello.isRetry($0) })
+        #expect(!(start + retry.reversed()).withUnsafeBytes { ClientHello.isRetry($0) })
+        #expect(!start.withUnsafeBytes { ClientHello.isRetry($0) })
+    }
+
     @Test func `a second hello may come behind a change of cipher specification`() {
         let change: [UInt8] = [20, 3, 3, 0, 1, 1]
         #expect(check(change + hello(200)) == .refused)

@@ -4,6 +4,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.serialization import Encoding
 from OpenSSL import SSL
+from OpenSSL._util import lib
 
 
 class TLSFailure(Exception):
@@ -24,7 +25,10 @@ def context(authority: str, *, maximum: int | None = None, ciphers: bytes | None
 
 
 class TLSPipe:
-    """Turns plain bytes to TLS records and back; the owner moves the records."""
+    """Turns plain bytes to TLS records and back; the owner moves the records.
+
+    OpenSSL keeps errors per thread, and another client's would be taken for ours: they are cleared before each call.
+    """
 
     def __init__(self, context: SSL.Context, name: str, alpn: list[bytes] | None = None):
         self.name = name
@@ -38,6 +42,7 @@ class TLSPipe:
 
     def outgoing(self) -> bytes:
         """The records to write to the socket now."""
+        lib.ERR_clear_error()
         pieces = []
         while True:
             try:
@@ -47,6 +52,7 @@ class TLSPipe:
 
     def handshake(self) -> bool:
         """One step of the handshake; true when it is complete."""
+        lib.ERR_clear_error()
         try:
             self.connection.do_handshake()
         except SSL.WantReadError:
@@ -61,6 +67,7 @@ class TLSPipe:
 
     def incoming(self, records: bytes) -> bytes:
         """The plain bytes within records from the socket."""
+        lib.ERR_clear_error()
         self.connection.bio_write(records)
         if not self.ready and not self.handshake():
             return b""
@@ -78,6 +85,7 @@ class TLSPipe:
 
     def send(self, data: bytes) -> bytes:
         """The records that carry plain bytes."""
+        lib.ERR_clear_error()
         for start in range(0, len(data), 16384):
             self.connection.send(data[start:start + 16384])
         return self.outgoing()

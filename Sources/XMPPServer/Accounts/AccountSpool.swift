@@ -216,7 +216,9 @@ extension Stanza {
 
     /// With the stamp of its first arrival, unless this host gave it one before (XEP-0203 §3).
     func delayed(by host: String, since stamp: Timestamp) -> Stanza {
-        for child in root.children where child.isNamed("delay", .delay) && child.attribute("from") == host { return self }
+        for child in root.children where child.isNamed("delay", .delay) && child.attribute("from") == host {
+            return self
+        }
         var delay = Element("delay", .delay)
         delay[attribute: "from"] = host
         delay[attribute: "stamp"] = stamp.description
@@ -240,7 +242,9 @@ final class StanzaReader {
                 return .proceed
             }
         }
-        if failed || !parser.isAtRest || parser.isWorn { parser = XMLPushParser(limits: .authenticated, resuming: .standalone) }
+        if failed || !parser.isAtRest || parser.isWorn {
+            parser = XMLPushParser(limits: .authenticated, resuming: .standalone)
+        }
         return failed ? nil : found.map { Stanza(trusted: $0) }
     }
 }

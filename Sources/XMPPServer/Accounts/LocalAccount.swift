@@ -116,8 +116,9 @@ final class LocalAccount: Account {
     func arrive(_ envelope: Envelope) {
         guard let table else { return shard.bounce(envelope, .remoteServerNotFound) }
         guard exists else {
-            // RFC 6121 §8.5.1; presence to nobody vanishes, so that it tells nothing.
-            if envelope.stanza.kind != .presence { shard.bounce(envelope, .serviceUnavailable) }
+            // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
+            let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
+            if !isLost { shard.bounce(envelope, .serviceUnavailable) }
             return
         }
         var event = Arriving(account: self, envelope: envelope)

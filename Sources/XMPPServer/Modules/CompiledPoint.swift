@@ -42,7 +42,8 @@ extension CompiledPoint {
                     let decided = left.after.contains(right.module) || right.after.contains(left.module)
                     if left.interest.overlaps(right.interest), !decided {
                         problems.append(
-                            "\(name), stage \(stage): nothing says whether \(left.module) or \(right.module) goes first")
+                            "\(name), stage \(stage): nothing says whether \(left.module) or \(right.module) goes first"
+                        )
                     }
                 }
             }

@@ -21,7 +21,8 @@ struct ModuleLoader {
     func load(_ hosts: [HostConfig], keeping old: [HostGroup] = []) async throws(ConfigErrors) -> [HostGroup] {
         let report = ConfigReport(file: file)
         var groups: [HostGroup] = []
-        for host in hosts where !groups.contains(where: { $0.config == host.modules && !$0.hosts.contains(host.name) }) {
+        for host in hosts where !groups.contains(where: { $0.config == host.modules && !$0.hosts.contains(host.name) })
+        {
             let names = hosts.filter { $0.modules == host.modules }.map(\.name)
             if let same = old.first(where: { $0.config == host.modules }) {
                 groups.append(HostGroup(hosts: names, config: host.modules, modules: same.modules))
@@ -57,7 +58,9 @@ struct ModuleLoader {
         return HostGroup(hosts: names, config: host.modules, modules: modules)
     }
 
-    private func make<Made: Module>(_ type: Made.Type, _ config: ModuleConfig, _ report: ConfigReport) async -> (any Module)? {
+    private func make<Made: Module>(
+        _ type: Made.Type, _ config: ModuleConfig, _ report: ConfigReport
+    ) async -> (any Module)? {
         var section = report.section(config.node, path: config.path)
         let options = Made.Options(from: &section)
         do {
@@ -69,7 +72,8 @@ struct ModuleLoader {
     }
 
     /// The tables of one loop.
-    static func world(_ groups: [HostGroup], generation: Int, on kernel: any Kernel, problems: inout [String]) -> World {
+    static func world(_ groups: [HostGroup], generation: Int, on kernel: any Kernel, problems: inout [String]) -> World
+    {
         var hosts: [String: HostTable] = [:]
         var domains: [String: DomainTable] = [:]
         for group in groups {

@@ -11,7 +11,10 @@ extension Shard {
         guard let route = table.route(stanza.type == .get ? .get : .set, payload, at: target) else {
             return bounce(envelope, .serviceUnavailable)
         }
-        guard mayAsk(route.asker, from, account) else { return bounce(envelope, .forbidden) }
+        guard mayAsk(route.asker, from, account) else {
+            // Of an account, a stranger gets the answer that he would get if there were none.
+            return bounce(envelope, account == nil ? .forbidden : .serviceUnavailable)
+        }
         let session = ownSession(from)
         let request = IQRequest(stanza: stanza, payload: payload, kernel: self, account: account, session: session)
         do {

@@ -49,7 +49,9 @@ final class Admission: Sendable {
     /// An IPv4 address, or the /64 of an IPv6 one: that is what one customer gets.
     static func network(of address: String) -> String {
         guard address.utf8.contains(UInt8(ascii: ":")) else { return address }
-        if address.hasPrefix("::ffff:"), address.utf8.contains(UInt8(ascii: ".")) { return String(address.dropFirst(7)) }
+        if address.hasPrefix("::ffff:"), address.utf8.contains(UInt8(ascii: ".")) {
+            return String(address.dropFirst(7))
+        }
         let groups = address.split(separator: ":", omittingEmptySubsequences: false)
         guard let gap = groups.dropFirst().dropLast().firstIndex(of: "") else {
             return groups.prefix(4).joined(separator: ":")

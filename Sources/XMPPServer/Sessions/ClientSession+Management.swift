@@ -5,7 +5,9 @@ import XMPPStream
 extension ClientSession {
     /// The id under which the session can be resumed, and what it has counted as handled.
     var resumption: (id: String, h: UInt32)? {
-        guard let outstanding, let id = outstanding.resumeID, let management = outstanding.management else { return nil }
+        guard let outstanding, let id = outstanding.resumeID, let management = outstanding.management else {
+            return nil
+        }
         return (id, management.received.durableH)
     }
 
@@ -54,7 +56,8 @@ extension ClientSession {
             XMLTree(
                 StreamManagementElement.enabled(
                     id: outstanding.resumeID,
-                    max: outstanding.resumeID == nil ? nil : UInt32(clamping: outstanding.resumeTime.components.seconds))))
+                    max: outstanding.resumeID == nil ? nil : UInt32(clamping: outstanding.resumeTime.components.seconds)
+                )))
         return directive
     }
 

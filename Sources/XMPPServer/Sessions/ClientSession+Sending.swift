@@ -67,7 +67,8 @@ extension ClientSession {
     /// what it has not got goes where messages for it would go.
     private func overflow() {
         guard resumption != nil, let outstanding,
-            outstanding.queue.count <= outstanding.queue.maxCount, outstanding.queue.byteCount <= outstanding.queue.maxBytes
+            outstanding.queue.count <= outstanding.queue.maxCount,
+            outstanding.queue.byteCount <= outstanding.queue.maxBytes
         else { return endSoon(.resourceConstraint.saying("too much is waiting for this client")) }
         guard let transport else { return }
         self.transport = nil

@@ -63,7 +63,9 @@ final class ClientSession: Session, TimerTarget {
             stanza = try Stanza(element)
         } catch {
             // What cannot be read cannot be routed: the answer goes to the session itself (RFC 6120 §8.3).
-            if let rejection = Stanza.rejection(of: element, because: error) { send(Envelope(rejection.with(to: address))) }
+            if let rejection = Stanza.rejection(of: element, because: error) {
+                send(Envelope(rejection.with(to: address)))
+            }
             return directive
         }
         if let from = stanza.from, from != address, from.bare != address.bare || !from.isBare {
