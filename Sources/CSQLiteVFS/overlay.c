@@ -72,19 +72,6 @@ int martlet_vfs_set_fault(const char *prefix, enum martlet_vfs_fault fault) {
     return done;
 }
 
-unsigned long martlet_vfs_sync_count(const char *prefix) {
-    unsigned long count = 0;
-    pthread_mutex_lock(&tableMutex);
-    for (Overlay *overlay = overlays; overlay; overlay = overlay->next) {
-        if (!has_prefix(overlay->path, prefix)) continue;
-        pthread_mutex_lock(&overlay->mutex);
-        count += overlay->syncs;
-        pthread_mutex_unlock(&overlay->mutex);
-    }
-    pthread_mutex_unlock(&tableMutex);
-    return count;
-}
-
 // Blocks
 
 static Block *find_block(Overlay *overlay, sqlite3_int64 number) {
@@ -329,7 +316,6 @@ int overlay_sync(Overlay *overlay, sqlite3_file *real, int flags) {
     if (fault == martlet_vfs_failing_sync) return SQLITE_IOERR_FSYNC;
 
     pthread_mutex_lock(&overlay->mutex);
-    overlay->syncs++;
     int code = overlay->dead ? SQLITE_IOERR_FSYNC : flush_locked(overlay, real);
     pthread_mutex_unlock(&overlay->mutex);
     return code == SQLITE_OK ? real->pMethods->xSync(real, flags) : code;

@@ -20,7 +20,6 @@ typedef struct Overlay {
     int references;
     /// After a power cut.
     int dead;
-    unsigned long syncs;
     /// Size of the file as SQLite sees it.
     sqlite3_int64 size;
     /// How much of the file on disk still counts: what is behind was cut off, though not yet on disk.

@@ -180,3 +180,10 @@ extension Shard {
         }
     }
 }
+
+extension Server {
+    /// What each loop holds. Only for tests: on a running loop it would be a race.
+    package var shardCounts: [(sessions: Int, accounts: Int, entities: Int)] {
+        shards.map { ($0.sessions.count, $0.accounts.count, $0.entities.count) }
+    }
+}

@@ -1,4 +1,5 @@
 public import ModuleKit
+import XMPPStream
 
 /// The facts about the other end that policies need.
 public struct PeerInfo: Hashable, Sendable {
@@ -53,6 +54,10 @@ public protocol StreamTransport: AnyObject {
 
     func open(_ header: StreamHeader)
     func send(_ element: XMLTree)
+    /// `<a h='…'/>` (XEP-0198 §4): sent as often as stanzas, so without a tree.
+    func sendAnswer(h: UInt32)
+    /// `<r/>`.
+    func sendRequest()
     /// Renders the stanza; the receipt is let go when the kernel has taken its bytes (nil: nobody waits).
     func send(_ stanza: Stanza, receipt: Receipt?)
 
@@ -94,4 +99,9 @@ public protocol StreamHandler: AnyObject {
     func writable()
     /// The socket is gone; the transport says nothing more. True: the peer closed in order.
     func disconnected(clean: Bool)
+}
+
+extension StreamTransport {
+    public func sendAnswer(h: UInt32) { send(XMLTree(StreamManagementElement.answerElement(h: h))) }
+    public func sendRequest() { send(XMLTree(StreamManagementElement.requestElement)) }
 }

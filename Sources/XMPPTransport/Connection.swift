@@ -233,6 +233,17 @@ extension Connection: StreamTransport {
         framing.writeOpen(header, into: output.bytes)
     }
 
+    func sendAnswer(h: UInt32) {
+        guard let output = outputForSending() else { return }
+        output.bytes.append("<a xmlns='urn:xmpp:sm:3' h='")
+        output.bytes.append(raw: String(h))
+        output.bytes.append("'/>")
+    }
+
+    func sendRequest() {
+        outputForSending()?.bytes.append("<r xmlns='urn:xmpp:sm:3'/>")
+    }
+
     func send(_ element: XMLTree) {
         guard let output = outputForSending() else { return }
         framing.write(element, into: output.bytes)

@@ -34,7 +34,4 @@ int martlet_vfs_set_fault(const char *prefix, enum martlet_vfs_fault fault);
 /// disk, in no order, as it would.
 void martlet_vfs_power_cut(const char *prefix, unsigned int seed);
 
-/// How many syncs were asked for since the start, for all files whose path begins with this prefix and are open.
-unsigned long martlet_vfs_sync_count(const char *prefix);
-
 #endif

@@ -75,10 +75,10 @@ final class AccountSpool: @unchecked Sendable {
         let row = SpoolRow(id: lastID, stamp: delivery.stamp, stanza: delivery.stanza.stored)
         pending += 1
         // The completion holds the receipt: when it is let go, the row is on disk.
-        let held = Confined((delivery, failed))
+        let held = Confined((account, delivery, failed))
         let loop = shard.loop
         shard.storage.submit([.spool(Self.store, owner, row, limit: limit)]) { [self] result in
-            loop.post(.work { self.appended(held.value.0, result, held.value.1) })
+            loop.post(.work { self.appended(held.value.1, result, held.value.2) })
         }
     }
 
@@ -161,21 +161,24 @@ final class AccountSpool: @unchecked Sendable {
         asked = room
         isReading = true
         keptSinceRead = 0
-        let (loop, from) = (shard.loop, cursor)
+        let (loop, from, held) = (shard.loop, cursor, Confined(account))
         shard.storage.read([owner]) { snapshot throws(StorageError) in
             try snapshot.spool(Self.store, owner, after: from, limit: room)
         } then: { [self] result in
-            loop.post(.work { self.pageRead(result) })
+            loop.post(.work { self.pageRead(result, after: from, of: held.value) })
         }
     }
 
-    private func pageRead(_ result: Result<[SpoolRow], StorageError>) {
+    /// - Parameter account: kept alive by the read.
+    private func pageRead(_ result: Result<[SpoolRow], StorageError>, after from: Int64, of account: LocalAccount) {
         isReading = false
         guard case .draining(let ref) = gate else { return }
         guard let session = shard.sessions[ref.id], session.isInterested, session.isConnected else {
             gate = .shut
             return account.drainToAnyone()
         }
+        // The drain began anew while the page was read.
+        guard from == cursor else { return readOn(session) }
         guard case .success(let rows) = result else {
             // Tried again when the next message arrives or the next session becomes available.
             session.isDraining = false

@@ -19,6 +19,7 @@ final class LocalAccount: Account {
     /// Made when the first message has to wait.
     private var storedSpool: AccountSpool?
     private var inbox: [Waiting] = []
+    private var knownTable: (generation: Int, table: HostTable)?
     /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
     private var endedSessions: [(id: String, h: UInt32)] = []
 
@@ -28,7 +29,13 @@ final class LocalAccount: Account {
     }
 
     var kernel: any Kernel { shard }
-    var table: HostTable? { shard.world.hosts[address.domain] }
+    /// The tables of the account's host, looked up once per reload.
+    var table: HostTable? {
+        if let knownTable, knownTable.generation == shard.world.generation { return knownTable.table }
+        guard let table = shard.world.hosts[address.domain] else { return nil }
+        knownTable = (shard.world.generation, table)
+        return table
+    }
 
     // MARK: Becoming resident
 

@@ -62,7 +62,19 @@ extension Shard {
     func accountChanged(_ address: BareJID) {
         guard let account = accounts[address] else { return }
         for session in account.sessionList { session.close(.notAuthorized) }
-        if account.isEvictable { accounts[address] = nil }
+        changedAccounts.insert(address)
+        forgetChanged()
+    }
+
+    /// Now, or when nothing of them is under way any more.
+    func forgetChanged() {
+        for address in changedAccounts {
+            guard let account = accounts[address], !account.isEvictable else {
+                accounts[address] = nil
+                changedAccounts.remove(address)
+                continue
+            }
+        }
     }
 
     /// Forgets accounts that nobody used for a while.

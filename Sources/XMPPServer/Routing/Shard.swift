@@ -23,6 +23,8 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     /// Accounts without a session, in the order in which they may be forgotten.
     var idleAccounts = IdleAccounts()
     var loadBudget = LoadBudget()
+    /// Accounts whose state in memory is out of date.
+    var changedAccounts: Set<BareJID> = []
     let stanzaReader = StanzaReader()
     var isStopping = false
 
@@ -166,6 +168,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     func timerFired(_ tag: Int) {
         guard !isStopping else { return }
         loadBudget.renew()
+        forgetChanged()
         sweep()
         hibernate()
         _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)

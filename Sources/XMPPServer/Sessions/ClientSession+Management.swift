@@ -26,7 +26,7 @@ extension ClientSession {
             return .stop
         }
         switch outstanding?.management?.received(element) ?? .unknown {
-        case .answer(let h): transport?.send(XMLTree(StreamManagementElement.answerElement(h: h)))
+        case .answer(let h): transport?.sendAnswer(h: h)
         case .acked(let count): arrived(count)
         case .ignore: break
         case .reply(let reply): transport?.send(XMLTree(reply))
@@ -43,9 +43,7 @@ extension ClientSession {
     /// `<enable/>`: from here on stanzas count in both directions (XEP-0198 §3).
     private func enable(_ resume: Bool, _ most: UInt32?) -> Directive {
         let outstanding = obtainOutstanding()
-        // What was sent before is not part of the count: the kernel's word is all there is.
-        outstanding.queue.removeAll().forEach { $0.receipt = nil }
-        outstanding.management = StreamManagement()
+        outstanding.enable(StreamManagement())
         let limit = shard.settings.streamManagement.resume
         if resume {
             outstanding.resumeID = Base64.encode(Crypto.random(18))
@@ -72,11 +70,11 @@ extension ClientSession {
         isSpeaking = false
         guard let outstanding, let transport, !hasEnded, !outstanding.isResuming else { return }
         if let h = outstanding.management?.owedAnswer() {
-            transport.send(XMLTree(StreamManagementElement.answerElement(h: h)))
+            transport.sendAnswer(h: h)
         }
         let policy = outstanding.management?.policy ?? AckRequestPolicy()
         if outstanding.management?.sent.burstEnded(policy) == true {
-            transport.send(XMLTree(StreamManagementElement.requestElement))
+            transport.sendRequest()
         }
     }
 
@@ -107,6 +105,8 @@ extension ClientSession {
         case .acked(let count): arrived(count)
         case .ignore: break
         case .streamError(let error):
+            // The session stays as it is, for a client that knows better.
+            newTransport.handler = nil
             newTransport.close(error)
             return false
         case nil: return false
@@ -136,7 +136,7 @@ extension ClientSession {
         for delivery in outstanding.queue { write(delivery.stanza, receipt: nil) }
         if !outstanding.queue.isEmpty {
             outstanding.management?.sent.requested()
-            transport.send(XMLTree(StreamManagementElement.requestElement))
+            transport.sendRequest()
         }
         localAccount.drainToAnyone()
         resumeIfPossible()

@@ -33,7 +33,7 @@ extension ClientSession {
             let asks = outstanding.management?.sent.send(policy) ?? false
             if isConnected, !outstanding.isResuming {
                 write(stanza, receipt: nil)
-                if asks { transport?.send(XMLTree(StreamManagementElement.requestElement)) }
+                if asks { transport?.sendRequest() }
                 speakAtEndOfTurn()
             }
             spillLater(delivery, outstanding)
@@ -72,6 +72,7 @@ extension ClientSession {
         else { return endSoon(.resourceConstraint.saying("too much is waiting for this client")) }
         guard let transport else { return }
         self.transport = nil
+        transport.handler = nil
         transport.abort()
         detach()
     }
@@ -95,11 +96,11 @@ extension ClientSession {
     // MARK: What arrived
 
     /// The client or, without stream management, the kernel has the oldest so many.
-    func arrived(_ count: Int) {
+    func arrived(_ count: Int, byKernel: Bool = false) {
         guard let outstanding, count > 0 else { return }
         var rows: [Int64] = []
         for _ in 0..<count {
-            guard let delivery = outstanding.queue.popFirst() else { break }
+            guard let delivery = outstanding.popArrived(byKernel: byKernel) else { break }
             delivery.holders -= 1
             if delivery.isDelivered { continue }
             delivery.isDelivered = true
@@ -115,7 +116,7 @@ extension ClientSession {
         guard let outstanding else { return }
         switch receipt.kind {
         case .taken:
-            if outstanding.management == nil { arrived(outstanding.taken(receipt.sequence)) }
+            arrived(outstanding.taken(receipt.sequence), byKernel: true)
         case .received:
             guard outstanding.management?.received.close(receipt.sequence) == true else { return }
             if outstanding.isResuming, outstanding.management?.received.openCount == 0 {
@@ -181,7 +182,7 @@ extension ClientSession {
         if let timer = outstanding.spillTimer { shard.loop.cancel(timer) }
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         var rows: [Int64] = []
-        for delivery in outstanding.queue.removeAll() {
+        for delivery in outstanding.removeAll() {
             delivery.holders -= 1
             if delivery.isDelivered || delivery.holders > 0 { continue }
             if delivery.row != 0 { rows.append(delivery.row) } else { settle(delivery) }

@@ -8,6 +8,8 @@ import XMPPStream
 final class Outstanding {
     var queue: UnackedQueue<Delivery>
     var management: StreamManagement?
+    /// What was sent before stream management was enabled and the kernel has not taken; no part of the client's count.
+    var unmanaged: UnackedQueue<Delivery>?
     /// The id for `<resume/>`; nil: the session ends with its connection.
     var resumeID: String?
     var resumeTime: Duration = .zero
@@ -31,6 +33,29 @@ final class Outstanding {
         return Receipt(.received, of: session, sequence: sequence, to: sink)
     }
 
+    /// From here on the client acknowledges.
+    func enable(_ management: StreamManagement) {
+        self.management = management
+        guard !queue.isEmpty else { return }
+        unmanaged = queue
+        queue = UnackedQueue(maxCount: queue.maxCount, maxBytes: queue.maxBytes)
+    }
+
+    /// The oldest that the client, or the kernel on its behalf, has now.
+    func popArrived(byKernel: Bool) -> Delivery? {
+        guard byKernel, management != nil else { return queue.popFirst() }
+        let delivery = unmanaged?.popFirst()
+        if unmanaged?.isEmpty == true { unmanaged = nil }
+        return delivery
+    }
+
+    /// Everything, oldest first; nothing is left.
+    func removeAll() -> [Delivery] {
+        let before = unmanaged?.removeAll() ?? []
+        unmanaged = nil
+        return before + queue.removeAll()
+    }
+
     func makeTaken() -> UInt32 {
         defer { nextTaken &+= 1 }
         return nextTaken
@@ -39,7 +64,7 @@ final class Outstanding {
     /// How many of the oldest the kernel has taken when it has taken this one: writes are in order.
     func taken(_ sequence: UInt32) -> Int {
         let count = Int(sequence &- firstTaken) + 1
-        guard count > 0, count <= queue.count else { return 0 }
+        guard count > 0, count <= (unmanaged ?? queue).count else { return 0 }
         firstTaken = sequence &+ 1
         return count
     }
