@@ -23,6 +23,11 @@ let modules = moduleNames.map {
     Target.target(name: $0, dependencies: ["ModuleKit"], path: "Modules/\($0)", swiftSettings: settings)
 }
 
+/// What tests of modules and of the kernel see.
+let inProcess: [Target.Dependency] =
+    ["ModuleTesting", "XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPCore", "XML", logging]
+    + moduleNames.map { .target(name: $0) }
+
 func test(_ name: String, _ dependencies: [Target.Dependency], path: String? = nil) -> Target {
     .testTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
 }
@@ -62,7 +67,7 @@ let package = Package(
             ]),
         target("StorageSQL", ["ModuleKit", "CSQLiteVFS"] + grdb),
         target("StorageMemory", ["ModuleKit"]),
-        target("ModuleTesting", ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport"]),
+        target("ModuleTesting", ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport", logging]),
 
         .executableTarget(
             name: "martlet",
@@ -99,6 +104,8 @@ let package = Package(
                 nio("NIOPosix"),
                 nio("NIOConcurrencyHelpers"),
             ]),
+        test("ModulesTests", inProcess),
+        test("XMPPServerTests", inProcess),
         test("StorageTests", ["StorageSQL", "StorageMemory", "ModuleTesting", "ModuleKit", "CSQLiteVFS"] + grdb),
         test("XMLTests", ["XML"]),
         test("XMPPCoreTests", ["XMPPCore", "XML"]),

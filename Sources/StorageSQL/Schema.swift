@@ -4,7 +4,7 @@ internal import ModuleKit
 /// The tables, and how they came to be what they are.
 ///
 /// The archive keeps one body per stanza and one reference per owner, in the order they came: clustered by account it
-/// cost 51 µs a row at 16 a batch, this way 19 (DESIGN 7). `archive_reference` has no index by `peer`: that one index
+/// cost 51 µs a row at 16 a batch, this way 19. `archive_reference` has no index by `peer`: that one index
 /// doubled the price of a message (30 → 60 µs at 16 a batch, 21 → 41 at 128); a page for one peer walks the owner's
 /// references instead, which are small and lie together.
 enum Schema {

@@ -10,7 +10,11 @@ extension Connection {
     func beginSecurity() {
         flags.remove(.securityRequested)
         guard phase == .open, session == nil else { return }
-        guard held.isEmpty, framing.takeLeftover().isEmpty else {
+        // COMPAT(go-sendxmpp 0.5, 2026-11): a line feed behind <starttls/>. White space is thrown away, so it smuggles
+        // nothing.
+        let isInjected = [held, framing.takeLeftover()].contains { bytes in bytes.contains { !Self.isWhitespace($0) } }
+        held = []
+        guard !isInjected else {
             origin.counters.injections.increment()
             return abort()
         }
@@ -21,6 +25,10 @@ extension Connection {
         framing.restart()
         awaitHandshake()
         setReading(true)
+    }
+
+    private static func isWhitespace(_ byte: UInt8) -> Bool {
+        byte == 0x20 || byte == 0x0A || byte == 0x0D || byte == 0x09
     }
 
     /// From now on the client has so much time to speak TLS.

@@ -115,7 +115,8 @@ def test_line_28_of_two_who_resume_at_the_same_time_one_has_the_session(server):
             alice.send(f"<message to='{jid}' id='after{round}' type='chat'><body>x</body></message>")
             await alice.ping()
             await asyncio.sleep(0.2)
-            holders = [r for r in rivals if any(getattr(e, "attrib", {}).get("id") == f"after{round}" for e in r.stream.events)]
+            last = f"after{round}"
+            holders = [r for r in rivals if any(getattr(e, "attrib", {}).get("id") == last for e in r.stream.events)]
             assert len(holders) == 1, f"{len(holders)} have the session"
             got = [e.get("id") for e in holders[0].stream.events if getattr(e, "tag", "") == qname(CLIENT, "message")]
             assert [id for id in got if id.endswith(str(round))] == [f"waiting{round}", f"after{round}"]

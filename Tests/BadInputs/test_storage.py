@@ -15,6 +15,7 @@ from support.rawclient import Client, Failure, show
 
 pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own database")
 
+
 def database(server) -> Path:
     found = [path for path in server.data.iterdir() if path.is_file() and path.read_bytes()[:15] == b"SQLite format 3"]
     assert len(found) == 1, f"databases: {found}"

@@ -1,3 +1,4 @@
+public import ModuleKit
 public import XMPPCore
 public import XMPPServer
 internal import XMPPTransport

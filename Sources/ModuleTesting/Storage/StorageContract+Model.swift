@@ -2,7 +2,7 @@ internal import ModuleKit
 
 /// Random operations against a model that is too simple to be wrong.
 extension StorageContract {
-    static let modelChecks: [StorageCheck] = (1...200).map { seed in
+    static let modelChecks: [StorageCheck] = (1...8).map { seed in
         StorageCheck("random operations give what the model gives, seed \(seed)") { subject in
             var random = StorageRandom(seed: UInt64(seed))
             var model = StorageModel()

@@ -1,0 +1,233 @@
+public import ModuleKit
+
+/// One random run of a server: clients of a few accounts on several loops log in, chat, change priorities, lose their
+/// connections, resume, leave and come back, while commits fail and time jumps; compared with `SimulationModel`.
+///
+/// The same seed is the same run, within one process; in another one only if `SWIFT_DETERMINISTIC_HASHING=1` is set,
+/// because Swift seeds its hashes and the home loop of an account depends on them.
+public final class Simulation {
+    public struct Result: Sendable {
+        public let seed: UInt64
+        public let violations: [String]
+        public let messages: Int
+        public let deliveries: Int
+        /// What happened, step by step, if it was asked for.
+        public let trace: [String]
+    }
+
+    final class Actor {
+        let client: TestClient
+        var session: SimulatedSession
+        init(_ client: TestClient, _ session: SimulatedSession) {
+            self.client = client
+            self.session = session
+        }
+    }
+
+    private static let accounts = ["romeo", "juliet", "mercutio"]
+    private let seed: UInt64
+    private let server: TestServer
+    private var random: SeededGenerator
+    private let model: SimulationModel
+    private var actors: [Actor] = []
+    private var step = 0
+    private var sessions = 0
+    private var numbers = 0
+    private var trace: [String]?
+
+    /// - Parameter modules: those of chat: roster, presence, messages, offline.
+    public static func run(seed: UInt64, modules: [any Module.Type], traced: Bool = false) async throws -> Result {
+        var random = SeededGenerator(seed: seed)
+        let loops = 1 + random.below(3)
+        let server = try await TestServer(modules, accounts: accounts, loops: loops, seed: random.next())
+        let simulation = Simulation(seed, server, random, traced: traced)
+        simulation.run()
+        await server.stop()
+        return Result(
+            seed: seed, violations: simulation.model.violations, messages: simulation.model.messages.count,
+            deliveries: simulation.model.deliveries, trace: simulation.trace ?? [])
+    }
+
+    private init(_ seed: UInt64, _ server: TestServer, _ random: SeededGenerator, traced: Bool) {
+        self.seed = seed
+        self.server = server
+        self.random = random
+        trace = traced ? [] : nil
+        model = SimulationModel(hasFaults: seed % 3 == 0)
+        if traced {
+            server.simulation.trace = { [unowned self] in trace?.append("\(step)    \($0)") }
+        }
+    }
+
+    private func note(_ text: @autoclosure () -> String) {
+        if trace != nil { trace?.append("\(step) \(text())") }
+    }
+
+    private func run() {
+        for account in Self.accounts {
+            for resource in ["a", "b", "c"] where resource != "c" || random.oneIn(3) { makeActor(account, resource) }
+        }
+        let length = 150 + random.below(450)
+        while step < length, model.violations.isEmpty {
+            step += 1
+            act()
+        }
+        guard model.violations.isEmpty else { return }
+        finish()
+    }
+
+    private func makeActor(_ account: String, _ resource: String, collects: Bool = false) {
+        var options = TestClient.Options()
+        options.management = !collects && !random.oneIn(3)
+        options.framing = random.oneIn(4) ? .messages : .stream
+        options.priority = collects ? 100 : [-1, 0, 0, 0, 1, 5][random.below(6)]
+        let client = server.client("\(account)@example.org/\(resource)", options)
+        let actor = Actor(client, makeSession(client))
+        client.onStanza = { [unowned self, unowned actor] element, isGhost in
+            if isGhost { return model.lostInFlight(element) }
+            note("  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")")
+            model.received(element, by: actor.session, index: actor.client.handled)
+        }
+        client.onArrived = { [unowned self] element in
+            if let id = element[attribute: "id"] { model.messages[id]?.isAccepted = true }
+        }
+        listen(actor)
+        client.onResent = { [unowned self] element in
+            note("  \(account)/\(resource) sends again \(element[attribute: "id"] ?? element.name)")
+            if let id = element[attribute: "id"], let message = model.messages[id] {
+                // What the server had not read is no second one.
+                if message.isAccepted { message.isResent = true }
+            }
+        }
+        client.onSessionLost = { [unowned self, unowned actor] in
+            note("  \(account)/\(resource) has lost its session")
+            actor.session.isLost = true
+            disturb(actor)
+            actor.session = makeSession(actor.client)
+            listen(actor)
+        }
+        actors.append(actor)
+    }
+
+    private func listen(_ actor: Actor) {
+        let session = actor.session
+        actor.client.onAcknowledged = { h in session.acknowledged = max(session.acknowledged, h) }
+    }
+
+    private func makeSession(_ client: TestClient) -> SimulatedSession {
+        sessions += 1
+        return SimulatedSession(sessions, of: client.account, isManaged: client.options.management)
+    }
+
+    private func disturb(_ actor: Actor) {
+        model.lastDisturbance[actor.client.account] = step
+    }
+
+    // MARK: One step
+
+    private func act() {
+        let actor = actors[random.below(actors.count)]
+        let name = "\(actor.client.account.local)/\(actor.client.resource)"
+        switch random.below(100) {
+        case 0..<55: for _ in 0...random.below(12) { move() }
+        case 55..<75: send(actor, name)
+        case 75..<84:
+            guard actor.client.phase == .offline || random.oneIn(20) else { return move() }
+            note("\(name) connects")
+            if actor.client.phase != .offline { cutOff(actor) }
+            actor.client.logIn()
+        case 84..<88:
+            guard actor.client.phase != .offline else { return move() }
+            cutOff(actor)
+            let lost = random.below(actor.client.piecesInFlight + 1)
+            note("\(name) is cut off, \(lost) pieces are lost")
+            actor.client.cut(losing: random.oneIn(2) ? 0 : lost)
+        case 88:
+            guard actor.client.phase == .ready else { return move() }
+            note("\(name) ends")
+            disturb(actor)
+            actor.client.end()
+        case 89, 90:
+            guard actor.client.phase == .ready else { return move() }
+            let priority = random.below(5) - 1
+            note("\(name) has priority \(priority)")
+            actor.client.sendPresence(priority)
+        case 91: actor.client.answersRequests.toggle()
+        case 92: actor.client.acknowledge()
+        case 93: actor.client.requestAcknowledgement()
+        case 94: actor.client.isReading.toggle()
+        case 95, 96: breakStorage()
+        default: pass([50, 300, 2500, 6000, 6000, 30_000, 700_000][random.below(7)])
+        }
+    }
+
+    private func cutOff(_ actor: Actor) {
+        disturb(actor)
+        actor.session.wasCut = true
+    }
+
+    private func move() {
+        if !server.simulation.step(&server.generator) { pass(1 + Int64(random.below(700))) }
+    }
+
+    private func pass(_ milliseconds: Int64) {
+        note("\(milliseconds) ms pass")
+        server.simulation.advance(by: .milliseconds(milliseconds))
+    }
+
+    private func send(_ actor: Actor, _ name: String) {
+        guard actor.client.phase == .ready else { return move() }
+        for _ in 0...random.below(4) {
+            let other = actors[random.below(actors.count)].client
+            guard other.account != actor.client.account else { continue }
+            let to = random.oneIn(3) ? "\(other.account)/\(other.resource)" : "\(other.account)"
+            numbers += 1
+            let id = "m\(numbers)"
+            model.sent(
+                SimulatedMessage(id, number: numbers, from: actor.session, to: to, recipient: other.account, at: step))
+            note("\(name) sends \(id) to \(to)")
+            actor.client.send("<message to='\(to)' id='\(id)' type='chat'><body>\(id)</body></message>")
+        }
+    }
+
+    private func breakStorage() {
+        guard model.hasFaults else { return move() }
+        switch random.below(4) {
+        case 0: server.storage.set(.stalled)
+        case 1: server.storage.failCommits(1 + random.below(3))
+        case 2: server.storage.set(.failing)
+        default: server.storage.set(.none)
+        }
+        note("the storage changes")
+    }
+
+    // MARK: The end
+
+    /// Everybody comes to rest; then a last session of each account takes what waits.
+    private func finish() {
+        note("the end begins")
+        server.storage.failCommits(0)
+        server.storage.set(.none)
+        for actor in actors {
+            actor.client.isReading = true
+            if actor.client.phase == .offline, random.oneIn(2) { actor.client.logIn() }
+        }
+        server.advance(by: .seconds(30))
+        for actor in actors where actor.client.phase != .offline {
+            disturb(actor)
+            actor.client.end()
+        }
+        server.advance(by: .seconds(700))
+        let collectors = actors.count
+        for account in Self.accounts { makeActor(account, "collector", collects: true) }
+        for actor in actors[collectors...] { actor.client.logIn() }
+        server.advance(by: .seconds(30))
+        model.checkLosses()
+        for actor in actors {
+            let allowed: Set<String> = ["conflict", "connection-timeout"]
+            for error in actor.client.errors where !error.elements.contains(where: { allowed.contains($0.name) }) {
+                model.violate("\(actor.client.account.local)/\(actor.client.resource) was told \(error)")
+            }
+        }
+    }
+}

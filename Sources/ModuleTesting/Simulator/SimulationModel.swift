@@ -1,0 +1,156 @@
+internal import XMPPCore
+
+/// What is known of one message of a simulation.
+final class SimulatedMessage {
+    let id: String
+    /// Ascending within a pair of sending session and address.
+    let number: Int
+    let sender: SimulatedSession
+    let to: String
+    let recipient: BareJID
+    let sentAt: Int
+    /// The server began to read it.
+    var isAccepted = false
+    /// Its sender has sent it once more, not knowing better.
+    var isResent = false
+    var isBounced = false
+    /// On the wire of a connection without stream management when that was cut.
+    var isLostInFlight = false
+    var deliveries: [(session: SimulatedSession, index: UInt32)] = []
+
+    init(_ id: String, number: Int, from sender: SimulatedSession, to: String, recipient: BareJID, at step: Int) {
+        self.id = id
+        self.number = number
+        self.sender = sender
+        self.to = to
+        self.recipient = recipient
+        sentAt = step
+    }
+
+    var isForBareAddress: Bool { !to.contains("/") }
+}
+
+/// One session of a client, over all connections that resumed it.
+final class SimulatedSession {
+    let number: Int
+    let account: BareJID
+    let isManaged: Bool
+    /// How many stanzas the server knows the client to have.
+    var acknowledged: UInt32 = 0
+    /// The client does not have it any more.
+    var isLost = false
+    /// Its connection was lost at least once.
+    var wasCut = false
+    /// The highest number seen of each pair.
+    var latest: [String: Int] = [:]
+    var latestUndelayed: [String: Int] = [:]
+
+    init(_ number: Int, of account: BareJID, isManaged: Bool) {
+        self.number = number
+        self.account = account
+        self.isManaged = isManaged
+    }
+}
+
+/// The small model that a simulation is compared with.
+///
+/// - **Loss.** A message whose bytes the server began to read is delivered to a client of its recipient, or comes back
+///   to its sender as an error. Two exceptions: it was on the wire of a connection without stream management when that
+///   was cut (nobody can know); a failed commit was answered to a sender whose session was gone.
+/// - **Duplicates.** A session gets a message once, over all its connections. Copies to several sessions of an account
+///   come at once, so they bear no delay stamp; a message with one may come again only if every session that had it
+///   before has stream management and had not acknowledged it to the server, or lost its connection without stream
+///   management. A message that its sender has sent again counts as another.
+/// - **Order.** Within one session, messages of one sending session to one address come in their order if they bear no
+///   delay stamp. To the bare address that holds with delayed ones among them, too, if since the message was sent no
+///   session of the recipient ended or lost its connection: what was in such a session's queue comes late, and says so.
+/// - **Honesty.** Nothing is bounced in a run whose storage works; nothing is bounced that a session is known to have;
+///   the server never acknowledges more than it was sent.
+final class SimulationModel {
+    private(set) var messages: [String: SimulatedMessage] = [:]
+    private(set) var violations: [String] = []
+    /// The last step at which a session of the account ended or lost its connection.
+    var lastDisturbance: [BareJID: Int] = [:]
+    let hasFaults: Bool
+    var deliveries = 0
+
+    init(hasFaults: Bool) {
+        self.hasFaults = hasFaults
+    }
+
+    func violate(_ rule: String) {
+        violations.append(rule)
+    }
+
+    func sent(_ message: SimulatedMessage) {
+        messages[message.id] = message
+    }
+
+    func lostInFlight(_ element: Element) {
+        guard let message = messages[element[attribute: "id"] ?? ""] else { return }
+        if element[attribute: "type"] == "error" { message.isBounced = true } else { message.isLostInFlight = true }
+    }
+
+    func received(_ element: Element, by session: SimulatedSession, index: UInt32) {
+        guard element.name == "message", let id = element[attribute: "id"], let message = messages[id] else { return }
+        if element[attribute: "type"] == "error" {
+            message.isBounced = true
+            if !hasFaults { violate("\(id) was bounced: \(element)") }
+            let sure = message.deliveries.contains { !mayNotKnow($0) }
+            if sure, !message.isResent { violate("\(id) was bounced after it was delivered for sure") }
+            return
+        }
+        deliveries += 1
+        let isDelayed = element.first("delay", .delay) != nil
+        if session.account != message.recipient { violate("\(id) for \(message.to) went to \(session.account)") }
+        if !message.isResent {
+            if message.isBounced { violate("\(id) was delivered after it was bounced") }
+            checkDuplicate(message, in: session, isDelayed: isDelayed)
+            checkOrder(message, in: session, isDelayed: isDelayed)
+        }
+        message.deliveries.append((session, index))
+    }
+
+    private func checkDuplicate(_ message: SimulatedMessage, in session: SimulatedSession, isDelayed: Bool) {
+        for earlier in message.deliveries {
+            if earlier.session === session {
+                violate("\(message.id) came twice to session \(session.number)")
+            } else if isDelayed, !mayNotKnow(earlier) {
+                let kind = "\(earlier.session.isManaged ? "managed" : "plain") session \(earlier.session.number)"
+                violate("\(message.id) came to session \(session.number) though \(kind) had it for sure")
+            }
+        }
+    }
+
+    /// The server cannot know that the client has it.
+    private func mayNotKnow(_ delivery: (session: SimulatedSession, index: UInt32)) -> Bool {
+        let session = delivery.session
+        return session.isManaged ? session.acknowledged < delivery.index : session.wasCut
+    }
+
+    private func checkOrder(_ message: SimulatedMessage, in session: SimulatedSession, isDelayed: Bool) {
+        let pair = "\(message.sender.number) \(message.to)"
+        if !isDelayed {
+            if let latest = session.latestUndelayed[pair], message.number < latest {
+                violate("\(message.id) came to session \(session.number) after number \(latest)")
+            }
+            session.latestUndelayed[pair] = message.number
+        }
+        let isUndisturbed = (lastDisturbance[message.recipient] ?? -1) < message.sentAt
+        if let latest = session.latest[pair], message.number < latest, message.isForBareAddress, isUndisturbed {
+            violate("\(message.id) came to session \(session.number) after number \(latest), and nothing had happened")
+        }
+        session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
+    }
+
+    /// At the end, when everybody has got everything.
+    func checkLosses() {
+        for message in messages.values.sorted(by: { $0.id < $1.id }) {
+            guard message.isAccepted, message.deliveries.isEmpty, !message.isBounced, !message.isLostInFlight else {
+                continue
+            }
+            if hasFaults, message.sender.isLost { continue }
+            violate("\(message.id) for \(message.to) was lost")
+        }
+    }
+}
