@@ -78,7 +78,7 @@ check: deps-test ## All that a change must pass: lint, strict build, docs, test,
 nightly: build-all deps-test ## The long runs: sanitizers, SEEDS seeds of the simulator, TRIALS kills
 	@scripts/unit --sanitize=thread --scratch-path .build-tsan
 	@scripts/unit --sanitize=address --scratch-path .build-asan
-	@MARTLET_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
+	@SIMULATOR_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
 	@$(CRASH) --trials $(TRIALS)
 	@echo "nightly: all passed"
 

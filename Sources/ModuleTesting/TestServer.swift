@@ -40,7 +40,8 @@ public final class TestServer {
         accounts: [String] = ["romeo", "juliet", "mercutio"], password: String = "secret", loops: Int = 2,
         seed: UInt64 = 1, memory: MemoryStorage? = nil, adjust: (inout ServerConfig) -> Void = { _ in }
     ) async throws {
-        var config = try Self.config(hosts, modules.map { ModuleConfig(name: $0.info.name, node: config[$0.info.name] ?? .empty) })
+        var config = try Self.config(
+            hosts, modules.map { ModuleConfig(name: $0.info.name, node: config[$0.info.name] ?? .empty) })
         adjust(&config)
         let simulation = SimulatedLoops(loops)
         self.config = config
@@ -69,7 +70,9 @@ public final class TestServer {
                 ConfigEntry(
                     "listen",
                     ConfigNode(
-                        .list([ConfigNode(.map([ConfigEntry("port", scalar("0")), ConfigEntry("tls", scalar("none"))]))]))),
+                        .list([
+                            ConfigNode(.map([ConfigEntry("port", scalar("0")), ConfigEntry("tls", scalar("none"))]))
+                        ]))),
                 ConfigEntry("modules", ConfigNode(.map(modules.map { ConfigEntry($0.name, $0.node) }))),
             ]))
         let report = ConfigReport(file: "martlet.yml")

@@ -25,7 +25,9 @@ import Testing
         _ = try server.login("juliet@example.org/balcony")
         romeo.send("<iq type='get' id='p' to='juliet@example.org'><ping xmlns='urn:xmpp:ping'/></iq>")
         server.settle()
-        try romeo.expect("<iq type='error' id='p'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>")
+        try romeo.expect(
+            "<iq type='error' id='p'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
+        )
         await server.stop()
     }
 }
@@ -55,7 +57,8 @@ import Testing
     @Test func `a module's domain is an item of its host, and answers for itself`() async throws {
         let server = try await TestServer([DiscoModule.self, EchoModule.self])
         let romeo = try server.login("romeo@example.org/orchard", priority: nil)
-        romeo.send("<iq type='get' id='d' to='example.org'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>")
+        romeo.send(
+            "<iq type='get' id='d' to='example.org'><query xmlns='http://jabber.org/protocol/disco#items'/></iq>")
         server.settle()
         try romeo.expect(
             """

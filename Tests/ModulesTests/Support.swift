@@ -27,7 +27,8 @@ extension TestServer {
     func befriend(_ left: TestClient, _ right: TestClient) {
         left.send("<presence to='\(right.account)' type='subscribe'/>")
         settle()
-        right.send("<presence to='\(left.account)' type='subscribed'/><presence to='\(left.account)' type='subscribe'/>")
+        right.send(
+            "<presence to='\(left.account)' type='subscribed'/><presence to='\(left.account)' type='subscribe'/>")
         settle()
         left.send("<presence to='\(right.account)' type='subscribed'/>")
         settle()

@@ -42,6 +42,8 @@ import Testing
             if failed == 5 { break }
         }
         let seconds = start.duration(to: .now) / .seconds(1)
-        print("simulator: \(count) seeds, \(messages) messages, \(deliveries) deliveries, \(Int(Double(count) / seconds)) seeds/s")
+        print(
+            "simulator: \(count) seeds, \(messages) messages, \(deliveries) deliveries, \(Int(Double(count) / seconds)) seeds/s"
+        )
     }
 }

@@ -13,7 +13,9 @@ extension TestClient {
     /// below must be the same ones in the same order; `…` as text stands for any content.
     @discardableResult
     public func expect(_ xml: String) throws -> Element {
-        guard let wanted = Self.elements(xml).first else { throw ExpectationFailure(description: "no stanza in: \(xml)") }
+        guard let wanted = Self.elements(xml).first else {
+            throw ExpectationFailure(description: "no stanza in: \(xml)")
+        }
         guard let index = inbox.firstIndex(where: { $0.name == wanted.name }) else {
             throw ExpectationFailure(
                 description: "\(resource) got no \(wanted.name)\n  wanted: \(xml)\n  has: \(text(of: inbox))"

@@ -1,6 +1,6 @@
+internal import ModuleKit
 public import StorageMemory
 internal import Synchronization
-internal import ModuleKit
 public import XMPPServer
 
 /// Several event loops, a storage's threads and the network between clients and server, all run by one thread, one

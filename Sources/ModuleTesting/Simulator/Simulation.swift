@@ -85,7 +85,9 @@ public final class Simulation {
         let actor = Actor(client, makeSession(client))
         client.onStanza = { [unowned self, unowned actor] element, isGhost in
             if isGhost { return model.lostInFlight(element) }
-            note("  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")")
+            note(
+                "  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")"
+            )
             model.received(element, by: actor.session, index: actor.client.handled)
         }
         client.onArrived = { [unowned self] element in

@@ -21,8 +21,7 @@ struct ModuleLoader {
     func load(_ hosts: [HostConfig], keeping old: [HostGroup] = []) async throws(ConfigErrors) -> [HostGroup] {
         let report = ConfigReport(file: file)
         var groups: [HostGroup] = []
-        for host in hosts where !groups.contains(where: { $0.hosts.contains(host.name) })
-        {
+        for host in hosts where !groups.contains(where: { $0.hosts.contains(host.name) }) {
             let names = hosts.filter { $0.modules == host.modules }.map(\.name)
             if let same = old.first(where: { $0.config == host.modules }) {
                 groups.append(HostGroup(hosts: names, config: host.modules, modules: same.modules))
