@@ -243,10 +243,13 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     /// After its thread has ended: mail is thrown away from now on.
     func dissolve() {
-        inbox.withLockedValue { inbox in
+        // Letting go of mail lets go of receipts, which post to this very inbox: not under its lock.
+        let undelivered = inbox.withLockedValue { inbox in
             inbox.isClosed = true
-            inbox.mail = []
+            defer { inbox.mail = [] }
+            return inbox.mail
         }
+        withExtendedLifetime(undelivered) {}
         receiver = nil
     }
 }

@@ -118,7 +118,7 @@ class Sender(Person):
                 number = self.numbers.get(reader.user, 0)
                 self.numbers[reader.user] = number + 1
                 id = f"{self.trial}.{self.user}.{reader.user}.{number}"
-                self.ledger.sent(Message(id, self.user, reader.user, reader.kind, number))
+                self.ledger.sent(Message(id, self.trial, self.user, reader.user, reader.kind, number))
                 self.unacknowledged.append(id)
                 body = "x" * chance.choice((20, 200, 2000) if not reader.is_stuck else (2000, 20_000))
                 lines.append(f"<message to='{reader.bare}' type='chat' id='{id}'><body>{body}</body></message>")

@@ -95,12 +95,16 @@ async def trial(server, ledger: Ledger, number: int, moment: str, chance: random
     await aimed(moment, readers, chance)
 
     loop = asyncio.get_running_loop()
-    if moment == "orderly stop":
-        await loop.run_in_executor(None, server.stop)
-    else:
-        server.kill()
-    for task in tasks:
-        task.cancel()
+    try:
+        if moment == "orderly stop":
+            begun = time.monotonic()
+            await loop.run_in_executor(None, server.stop)
+            ledger.slowest_stop = max(ledger.slowest_stop, time.monotonic() - begun)
+        else:
+            server.kill()
+    finally:
+        for task in tasks:
+            task.cancel()
     for outcome in await asyncio.gather(*tasks, return_exceptions=True):
         if isinstance(outcome, Exception) and not isinstance(outcome, (OSError, AssertionError, asyncio.TimeoutError)):
             raise outcome
@@ -154,13 +158,13 @@ async def run(options) -> int:
     result = {
         "server": server.name, "seed": options.seed, "trials": done, "seconds": round(time.monotonic() - started, 1),
         "moments": moments, "kinds": ledger.totals, "all": {name: ledger.total(name) for name in COUNTS},
-        "from_earlier_trials": ledger.strangers, "failure": failure,
+        "unknown": ledger.strangers, "slowest_stop": round(ledger.slowest_stop, 2), "failure": failure,
         "problems": [asdict(problem) for problem in ledger.problems[:200]],
     }
     if ledger.totals:
         print(table(ledger))
     print(f"{done} trials in {result['seconds']} s: " + ", ".join(f"{n} {name}" for name, n in sorted(moments.items()))
-          + f"; {ledger.strangers} arrivals from earlier trials")
+          + f"; slowest stop {ledger.slowest_stop:.1f} s; {ledger.strangers} arrivals of unknown messages")
     for problem in ledger.problems[:20]:
         print(f"  {problem.what}: {problem.message}, trial {problem.trial} {problem.moment} {problem.detail}")
     if failure:

@@ -11,9 +11,13 @@ rest. These readers send nothing while there is load, so that this does not happ
 reset all the same, what is missing from it is counted as "unclear" and not as lost. It is printed and never left out.
 """
 
+import collections
 from dataclasses import dataclass, field
 
-COUNTS = ["sent", "promised", "refused", "got", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder"]
+COUNTS = ["sent", "promised", "refused", "got", "late", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder"]
+
+# Messages of so many trials back are still known when they arrive.
+REMEMBERED = 12
 
 
 @dataclass
@@ -28,6 +32,7 @@ class Receipt:
 @dataclass
 class Message:
     id: str
+    trial: int
     sender: str
     reader: str
     kind: str
@@ -49,17 +54,22 @@ class Problem:
 
 
 class Ledger:
-    """All messages of a trial. `generation` counts the server's processes."""
+    """The messages of this trial and of those before. `generation` counts the server's processes.
+
+    What was not promised may arrive whenever the server gets to it: "late" counts what came in a later trial.
+    """
 
     def __init__(self) -> None:
         self.generation = 0
         self.messages: dict[str, Message] = {}
+        self.earlier: collections.deque[dict[str, Message]] = collections.deque(maxlen=REMEMBERED)
         self.totals: dict[str, dict[str, int]] = {}
         self.problems: list[Problem] = []
         self.strangers = 0
+        self.slowest_stop = 0.0
         self._streams = 0
-        self._last: dict[tuple[int, str, str], int] = {}
-        self._first: dict[tuple[str, str], int] = {}
+        self._last: dict[tuple[int, tuple], int] = {}
+        self._first: dict[tuple, int] = {}
 
     def new_stream(self) -> int:
         self._streams += 1
@@ -87,16 +97,16 @@ class Ledger:
         come in order too. A repetition is right after the server's end, or if the reader had not acknowledged the
         first arrival and had a new connection since.
         """
-        message = self.messages.get(id)
+        message = self.messages.get(id) or next((old[id] for old in self.earlier if id in old), None)
         if message is None:
             self.strangers += 1
             return None
         receipt = Receipt(self.generation, stream)
-        pair = message.sender, message.reader
-        last = self._last.get((stream, *pair), -1)
+        pair = message.trial, message.sender, message.reader
+        last = self._last.get((stream, pair), -1)
         if message.number <= last:
             self._problem("disorder", message, trial, moment, f"after {last} on one connection")
-        self._last[stream, *pair] = message.number
+        self._last[stream, pair] = message.number
         if message.receipts:
             before = message.receipts[-1]
             if before.generation == receipt.generation and (before.acknowledged or before.stream == stream):
@@ -107,6 +117,8 @@ class Ledger:
                 self._problem("disorder", message, trial, moment, f"first seen after {self._first[pair]}")
             self._first[pair] = max(self._first.get(pair, -1), message.number)
             self.count(message.kind, "got")
+            if message.trial != trial:
+                self.count(message.kind, "late")
         message.receipts.append(receipt)
         return receipt
 
@@ -133,9 +145,10 @@ class Ledger:
                     self.count(message.kind, "unclear")
                 else:
                     self._problem("lost", message, trial, moment)
-        self.messages.clear()
-        self._last.clear()
-        self._first.clear()
+        self.earlier.append(self.messages)
+        self.messages = {}
+        self._last = {key: number for key, number in self._last.items() if key[1][0] > trial - REMEMBERED}
+        self._first = {pair: number for pair, number in self._first.items() if pair[0] > trial - REMEMBERED}
 
     def total(self, what: str) -> int:
         return sum(counts[what] for counts in self.totals.values())

@@ -138,8 +138,11 @@ class Server:
             time.sleep(0.01)
         return self
 
-    def stop(self, timeout: float = 15.0) -> None:
-        """Stops in the orderly way; a server that does not stop in time is killed and that is a failure."""
+    def stop(self, timeout: float = 50.0) -> None:
+        """Stops in the orderly way; a server that does not stop in time is killed and that is a failure.
+
+        The server gives itself 45 s, for disks that are slow.
+        """
         if self.process is None:
             return
         if self.process.poll() is None:

@@ -42,6 +42,8 @@ public final class Simulation {
         let server = try await TestServer(modules, accounts: accounts, loops: loops, seed: random.next())
         let simulation = Simulation(seed, server, random, traced: traced)
         simulation.run()
+        server.storage.failCommits(0)
+        server.storage.set(.none)
         await server.stop()
         return Result(
             seed: seed, violations: simulation.model.violations, messages: simulation.model.messages.count,

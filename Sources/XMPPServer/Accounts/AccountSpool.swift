@@ -21,6 +21,8 @@ final class AccountSpool: @unchecked Sendable {
     private(set) var gate: Gate
     private var lastID: Int64
     private var leased: Set<Int64> = []
+    /// Rows that the client has and whose deletion failed; tried again with the next page or deletion.
+    private var undeleted: [Int64] = []
     /// Rows queued for the journal whose commit is not known yet.
     private var pending = 0
     private var isReading = false
@@ -110,9 +112,27 @@ final class AccountSpool: @unchecked Sendable {
 
     /// The client has these rows.
     func delete(_ rows: [Int64]) {
+        let rows = undeleted + rows
         guard let owner = account.owner, !rows.isEmpty else { return }
-        for row in rows { leased.remove(row) }
-        shard.storage.submit([.unspool(Self.store, owner, ids: rows)]) { _ in }
+        undeleted = []
+        let (loop, held) = (shard.loop, Confined(account))
+        shard.storage.submit([.unspool(Self.store, owner, ids: rows)]) { [self] result in
+            loop.post(.work { self.deleted(rows, result, of: held.value) })
+        }
+    }
+
+    /// What could not be deleted stays leased, so that nobody gets it again, until another try succeeds.
+    ///
+    /// - Parameter account: kept alive by the deletion.
+    private func deleted(
+        _ rows: [Int64], _ result: Result<[MutationOutcome], StorageError>, of account: LocalAccount
+    ) {
+        if case .success = result {
+            leased.subtract(rows)
+        } else {
+            shard.counts.failedCommits += 1
+            undeleted += rows
+        }
     }
 
     /// The session that leased these rows has ended.
@@ -158,6 +178,7 @@ final class AccountSpool: @unchecked Sendable {
     private func readOn(_ session: ClientSession) {
         let room = min(Self.page, session.drainRoom)
         guard !isReading, let owner = account.owner, room > 0 else { return }
+        delete([])
         asked = room
         isReading = true
         keptSinceRead = 0

@@ -81,7 +81,10 @@ extension Shard {
     func sweep() {
         idleAccounts.takeExpired(now: loop.now, most: settings.idleAccounts) { account in
             guard accounts[account.address] === account, account.sessionCount == 0 else { return true }
-            guard account.isEvictable else { return false }
+            guard account.isEvictable else {
+                account.existingSpool?.delete([])
+                return false
+            }
             accounts[account.address] = nil
             return true
         }
