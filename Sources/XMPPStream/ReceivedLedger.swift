@@ -47,6 +47,12 @@ public struct ReceivedLedger: Hashable, Sendable {
         return true
     }
 
+    /// The client was told no more than the closed run, and sends all behind it again, under the same numbers.
+    public mutating func rewind() {
+        receivedCount = closedCount
+        bits = []
+    }
+
     private mutating func reserve(_ window: Int) {
         guard window > bits.count * 64 else { return }
         var words = max(1, bits.count)

@@ -51,7 +51,7 @@ extension SocketTests {
             await server.group.shutdown()
         }
 
-        @Test(arguments: ["<iq id='injected'/>", " ", "\n", "\u{16}\u{03}\u{01}"])
+        @Test(arguments: ["<iq id='injected'/>", " <a/>", "\u{16}\u{03}\u{01}"])
         func `clear bytes behind starttls end the stream without an answer`(injected: String) async throws {
             let server = try await TestServer(.startTLS, tls: certificates.context()) { Self.upgrade($0) }
             let client = try server.connect()

@@ -132,6 +132,7 @@ extension ClientSession {
         outstanding.isResuming = false
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         outstanding.resumeTimer = nil
+        outstanding.management?.received.rewind()
         transport.send(XMLTree(StreamManagementElement.resumed(previd: resumption.id, h: resumption.h)))
         for delivery in outstanding.queue { write(delivery.stanza, receipt: nil) }
         if !outstanding.queue.isEmpty {

@@ -166,8 +166,9 @@ extension ClientSession {
         guard delivery.row == 0, !delivery.isDelivered, let spool = localAccount.spool else { return }
         spool.spill(delivery) { [weak self] delivery in
             // Not on disk: as before, until the next try; if nobody has it any more, the sender is told.
-            if delivery.holders > 0, let self, !self.hasEnded {
-                if let outstanding = self.outstanding { self.spillLater(delivery, outstanding) }
+            if delivery.holders > 0 {
+                guard let self, !self.hasEnded, let outstanding = self.outstanding else { return }
+                self.spillLater(delivery, outstanding)
             } else if !delivery.isDelivered {
                 spool.shard.bounce(delivery.envelope, .resourceConstraint)
             }
