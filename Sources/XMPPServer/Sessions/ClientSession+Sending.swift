@@ -202,7 +202,12 @@ extension ClientSession {
             let delayed = stanza.delayed(by: address.domain, since: delivery.stamp)
             let envelope = Envelope(delayed, receipt: delivery.receipt)
             delivery.receipt = nil
-            shard.loop.defer_ { [localAccount] in localAccount.redeliver(envelope) }
+            if delivery.isStorable, let spool = localAccount.spool {
+                // At once, so that what arrives from now on queues up behind it.
+                spool.keep(envelope)
+            } else {
+                shard.loop.defer_ { [localAccount] in localAccount.redeliver(envelope) }
+            }
         default:
             break
         }
