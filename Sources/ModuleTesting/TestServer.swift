@@ -52,7 +52,8 @@ public final class TestServer {
         generator = SeededGenerator(seed: seed)
         server = try await Server.start(
             config: config, storage: storage, secret: Array("the same after every start".utf8), modules: modules,
-            loops: simulation.loops, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            loops: simulation.loops, pool: SimulatedWork(loops: simulation),
+            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         if memory == nil {
             for host in hosts {
                 for account in accounts { addAccount("\(account)@\(host)") }
@@ -171,17 +172,6 @@ public final class TestServer {
         }
         simulation.clock.advance(to: end)
         settle()
-    }
-
-    /// Settles again and again, for what a pool of threads does meanwhile. False: it never came, in some seconds.
-    public func settle(until condition: () -> Bool) async -> Bool {
-        let start = ContinuousClock.now
-        while !condition() {
-            settle()
-            guard start.duration(to: .now) < .seconds(10) else { return false }
-            await Task.yield()
-        }
-        return true
     }
 
     /// Runs what is asynchronous while the loops go on.

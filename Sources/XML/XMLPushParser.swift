@@ -20,8 +20,10 @@ public final class XMLPushParser {
     private static let slice = 32 * 1024
 
     private let state: UnsafeMutablePointer<ParserState>?
-    /// Bytes that expat has not seen: of an unfinished token, or fed while paused.
+    /// Bytes of an unfinished token that expat has not seen, looked through for its end.
     private var held: [UInt8] = []
+    /// Bytes behind those, fed while paused or while a handler ran, and looked at by nobody.
+    private var late: [UInt8] = []
     private var phase = Phase.reading
     private var token = Token.none
     private var hasBegun = false
@@ -67,7 +69,7 @@ public final class XMLPushParser {
 
     /// Between two stanzas, everything consumed: another stream with the same prologue may use this parser.
     public var isAtRest: Bool {
-        guard let state, phase == .reading, held.isEmpty, state.pointee.depth == 1 else { return false }
+        guard let state, phase == .reading, held.isEmpty, late.isEmpty, state.pointee.depth == 1 else { return false }
         return state.pointee.fault == nil && state.pointee.pending.isEmpty && unconsumed == 0
     }
 
@@ -90,11 +92,11 @@ public final class XMLPushParser {
     public func feed(_ bytes: UnsafeRawBufferPointer, _ handler: (XMLEvent) -> Directive) {
         switch phase {
         case .ended, .stopped: return
-        case .paused: return held.append(contentsOf: bytes)
+        case .paused: return late.append(contentsOf: bytes)
         case .reading: break
         }
         guard state != nil else { return end(.failed(.tooLarge(.memory)), handler) }
-        guard !isBusy else { return held.append(contentsOf: bytes) }
+        guard !isBusy else { return late.append(contentsOf: bytes) }
         isBusy = true
         defer { isBusy = false }
         consume(bytes, handler)
@@ -122,16 +124,16 @@ public final class XMLPushParser {
     /// After `.stop` and `.pause`: the bytes behind the event that was answered with it. Ends the reading.
     public func takeLeftover() -> [UInt8] {
         guard phase == .stopped || phase == .paused else { return [] }
-        let leftover = rest() + held
-        held = []
+        let leftover = rest() + held + late
+        (held, late) = ([], [])
         phase = .ended
         return leftover
     }
 
     private func drain(_ handler: (XMLEvent) -> Directive) {
-        while phase == .reading, hasBegun, !held.isEmpty, case .none = token {
-            let bytes = held
-            held = []
+        while phase == .reading, !late.isEmpty {
+            let bytes = late
+            late = []
             bytes.withUnsafeBytes { consume($0, handler) }
         }
     }
@@ -149,7 +151,7 @@ public final class XMLPushParser {
                 let before = held
                 held = []
                 before.withUnsafeBytes { give($0, handler) }
-                guard phase == .reading else { return held.insert(contentsOf: bytes, at: 0) }
+                guard phase == .reading else { return late.insert(contentsOf: bytes, at: 0) }
             }
         }
         var offset = 0
@@ -161,7 +163,7 @@ public final class XMLPushParser {
             if phase != .reading || isHolding {
                 let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
                 if phase == .reading { return consume(rest, handler) }
-                return held.append(contentsOf: rest)
+                return late.insert(contentsOf: rest, at: 0)
             }
         }
     }
@@ -281,7 +283,7 @@ public final class XMLPushParser {
 
     private func end(_ event: XMLEvent, _ handler: (XMLEvent) -> Directive) {
         phase = .ended
-        held = []
+        (held, late) = ([], [])
         _ = handler(event)
     }
 

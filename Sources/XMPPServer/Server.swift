@@ -10,7 +10,7 @@ public final class Server: Sendable {
     let shards: [Shard]
     let storage: any StorageBackend
     let admission: Admission
-    let pool: WorkPool
+    let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
     let limits: LimitsConfig
@@ -26,7 +26,7 @@ public final class Server: Sendable {
 
     private init(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], groups: [HostGroup], log: Logger
+        loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?, log: Logger
     ) {
         office = PostOffice(loops: loops)
         self.storage = storage
@@ -35,7 +35,7 @@ public final class Server: Sendable {
         types = modules
         limits = config.limits
         admission = Admission(config.limits.unauthenticated)
-        pool = WorkPool(threads: loops.count, limit: 1000)
+        self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
         let settings = KernelSettings(
             limits: config.limits, streamManagement: config.streamManagement,
             idleAccounts: max(100, config.accounts.cache / 1500 / max(1, loops.count)),
@@ -55,10 +55,21 @@ public final class Server: Sendable {
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
         loops: [any Loop], log: Logger
     ) async throws(ConfigErrors) -> Server {
+        try await start(
+            config: config, storage: storage, secret: secret, modules: modules, loops: loops, pool: nil, log: log)
+    }
+
+    /// - Parameter pool: derives keys; nil: threads of its own.
+    package static func start(
+        config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
+        loops: [any Loop], pool: (any WorkExecutor)?, log: Logger
+    ) async throws(ConfigErrors) -> Server {
         let loader = ModuleLoader(types: modules, context: HostContext(storage: storage, log: log), file: config.file)
         let groups = try await loader.load(config.hosts)
         let server = Server(
-            config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups, log: log)
+            config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups,
+            pool: pool,
+            log: log)
         try server.check(groups)
         for shard in server.shards {
             var problems: [String] = []
@@ -183,6 +194,19 @@ extension Shard {
 
 extension Server {
     /// What each loop holds. Only for tests: on a running loop it would be a race.
+    package var accountDescriptions: [String] {
+        shards.flatMap { shard in
+            shard.accounts.values.map { account in
+                let sessions = account.sessionList.map {
+                    "\($0.address.resource) \($0.priority) \($0.isConnected) \($0.isInterested) \($0.isDraining) "
+                        + "\($0.outstanding?.queue.count ?? 0)"
+                }
+                return
+                    "\(account.address): \(account.existingSpool?.stateDescription ?? "no spool"), sessions \(sessions)"
+            }
+        }
+    }
+
     package var shardCounts: [(sessions: Int, accounts: Int, entities: Int)] {
         shards.map { ($0.sessions.count, $0.accounts.count, $0.entities.count) }
     }

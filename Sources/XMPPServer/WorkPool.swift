@@ -1,8 +1,14 @@
 import Dispatch
 import Synchronization
 
-/// A bounded pool for work that takes long and belongs on no loop: deriving keys.
-final class WorkPool: Sendable {
+/// Runs work that takes long and belongs on no loop: deriving keys.
+package protocol WorkExecutor: Sendable {
+    /// False: too much is waiting already.
+    func run(_ work: @escaping @Sendable () -> Void) -> Bool
+}
+
+/// A bounded pool of threads.
+final class WorkPool: WorkExecutor {
     private let queues: [DispatchQueue]
     private let waiting = Atomic<Int>(0)
     private let next = Atomic<Int>(0)
@@ -13,7 +19,6 @@ final class WorkPool: Sendable {
         self.limit = limit
     }
 
-    /// False: too much is waiting already.
     func run(_ work: @escaping @Sendable () -> Void) -> Bool {
         guard waiting.add(1, ordering: .relaxed).newValue <= limit else {
             waiting.subtract(1, ordering: .relaxed)

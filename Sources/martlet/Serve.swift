@@ -94,7 +94,7 @@ final class ServerProcess: Sendable {
         let group = ServiceGroup(
             configuration: ServiceGroupConfiguration(
                 services: [
-                    .init(service: UntilShutdown()),
+                    .init(service: UntilShutdown { self.announce(since: begin) }),
                     .init(service: OnHangup { await self.hangup() }),
                 ],
                 gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet))
@@ -109,6 +109,14 @@ final class ServerProcess: Sendable {
             await server.stop()
             throw error
         }
+        try await group.run()
+        log.notice("stopping")
+        await control.stop()
+        await withDeadline(Serve.patience) { await self.server.stop() }
+        try? await loop.shutdownGracefully()
+    }
+
+    private func announce(since begin: ContinuousClock.Instant) {
         let time = ContinuousClock.now - begin
         log.notice(
             "ready",
@@ -116,11 +124,6 @@ final class ServerProcess: Sendable {
                 "listeners": "\(server.listeners.joined(separator: " "))", "pid": "\(getpid())",
                 "version": "\(Martlet.version)", "seconds": "\(Self.seconds(time))",
             ])
-        try await group.run()
-        log.notice("stopping")
-        await control.stop()
-        await withDeadline(Serve.patience) { await self.server.stop() }
-        try? await loop.shutdownGracefully()
     }
 
     private func answer(
@@ -194,9 +197,17 @@ final class ServerProcess: Sendable {
     }
 }
 
-/// Ends when the process is told to.
+/// Ends when the process is told to. Services start when signals are already caught, so what waits for the
+/// announcement may send one at once.
 private struct UntilShutdown: Service {
+    let announce: @Sendable () -> Void
+
+    init(_ announce: @escaping @Sendable () -> Void) {
+        self.announce = announce
+    }
+
     func run() async throws {
+        announce()
         try? await gracefulShutdown()
     }
 }

@@ -231,7 +231,8 @@ def test_line_28_a_reader_that_never_acknowledges_has_a_bounded_queue_and_loses_
         later: list[str] = []
         while len(set(got) | set(later)) < 300:
             later.append((await again.message()).get("id"))
-        assert later == sorted(later, key=int), "the order is lost"
+        breaks = [f"{one}, then {other}" for one, other in zip(later, later[1:]) if int(other) <= int(one)]
+        assert not breaks, f"of {len(got)} at first and {len(later)} later the order is lost: {breaks[:5]}"
         alice_errors = [e for e in alice.stream.events if e.get("type") == "error"]
         assert not alice_errors, show(alice_errors[0])
 

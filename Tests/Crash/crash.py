@@ -26,9 +26,11 @@ from ledger import COUNTS, Ledger  # noqa: E402
 from support import martlet  # noqa: E402
 
 SENDERS = 4
+# Shorter than the default of 2 s, so that much is spilled in a short trial.
+SPILL = 0.5
 CONFIG = {
     "modules": {"offline": {"limit": 100_000}},
-    "stream_management": {"resume": "60s", "spill": "2s"},
+    "stream_management": {"resume": "60s", "spill": f"{SPILL * 1000:.0f}ms"},
     "auth": {"iterations": 4096},
 }
 
@@ -36,8 +38,8 @@ CONFIG = {
 MOMENTS = {
     "under load": lambda chance: chance.uniform(0.05, 1.8),
     "while starting": lambda chance: chance.uniform(0.0, 0.05),
-    "during the spill": lambda chance: chance.uniform(1.95, 3.0),
-    "after the spill": lambda chance: chance.uniform(2.5, 4.0),
+    "during the spill": lambda chance: SPILL + chance.uniform(-0.05, 0.5),
+    "after the spill": lambda chance: 2 * SPILL + chance.uniform(0, 1.5),
     "during a drain": lambda chance: None,
     "during a detach": lambda chance: None,
     "during a resumption": lambda chance: None,

@@ -99,6 +99,20 @@ import XML
         }
     }
 
+    @Test func `a pause at the beginning of much that came at once loses nothing`() {
+        let parser = XMLPushParser()
+        let stanza = "<message to='juliet@example.org' id='a>b'><body>x</body></message>"
+        var count = 0
+        let handler: (XMLEvent) -> Directive = { event in
+            if case .element = event { count += 1 }
+            return .pause
+        }
+        parser.feed(Array((header + String(repeating: stanza, count: 3000)).utf8), handler)
+        for _ in 0..<3000 { parser.resume(handler) }
+        #expect(count == 3000)
+        #expect(parser.takeLeftover().isEmpty)
+    }
+
     @Test func `a stop behind a pause leaves what was fed while paused as well`() {
         let parser = XMLPushParser()
         _ = feed(Array(header.utf8), to: parser)

@@ -28,7 +28,7 @@ class ServerFailure(AssertionError):
 
 
 def binary() -> Path:
-    return Path(os.environ.get("MARTLET_BIN") or ROOT / ".build/release/martlet")
+    return Path(os.environ.get("MARTLET_BIN") or ROOT / ".build/release/martlet").resolve()
 
 
 def missing() -> str | None:

@@ -28,7 +28,8 @@ final class ClientStream: MemoryPeer {
                 client.received(tree.root.element, on: self)
             case .closed: hasEnded = true
             case .failed(let error):
-                client.record(error.element)
+                // A ghost has not followed the negotiation.
+                if !isGhost { client.record(error.element) }
                 return .stop
             }
             return .proceed
@@ -37,6 +38,10 @@ final class ClientStream: MemoryPeer {
 
     func ended() {
         if !isGhost { client?.connectionEnded(self) }
+    }
+
+    func serverEnded() {
+        client?.onServerEnded?()
     }
 
     func send(_ element: Element, arrived: (() -> Void)? = nil) {

@@ -10,6 +10,8 @@ protocol MemoryPeer: AnyObject {
     func read(_ bytes: [UInt8])
     /// Nothing more will come.
     func ended()
+    /// The server has let the connection go, and with it what its kernel had not taken.
+    func serverEnded()
 }
 
 /// A connection without a socket: framing, both directions and all that can happen to them, in the simulation's order.
@@ -64,6 +66,7 @@ public final class MemoryTransport: StreamTransport {
     private var queued: [Rendered] = []
     private var wire: [[UInt8]] = []
     private var wantsWritable = false
+    private var mailOfLastTaken: Int?
     private let buffer = OutputBuffer()
 
     init(
@@ -104,11 +107,22 @@ public final class MemoryTransport: StreamTransport {
     // MARK: What can happen
 
     func forEachEvent(_ body: (Event) -> Void) {
-        if phase == .open, !isPaused, moveTarget == nil, !toServer.isEmpty || isClientGone { body(.serverReads) }
+        if phase == .open, !isPaused, moveTarget == nil, !toServer.isEmpty || isClientGone, knowsWhatWasTaken {
+            body(.serverReads)
+        }
         let takes = isClientGone || client?.isReading == true
         if !queued.isEmpty, takes { body(.kernelTakes) }
         if !wire.isEmpty || phase == .closed && client != nil && queued.isEmpty, takes { body(.clientReads) }
         if phase == .closing, queued.isEmpty || !takes { body(.serverEnds) }
+    }
+
+    /// What a client says having read some bytes comes after the loop's own mail about the kernel having taken them:
+    /// the way over the network and back is longer.
+    private var knowsWhatWasTaken: Bool {
+        guard let mailOfLastTaken else { return true }
+        guard simulation.gotFromSelf(loop.index) >= mailOfLastTaken else { return false }
+        self.mailOfLastTaken = nil
+        return true
     }
 
     func perform(_ event: Event) {
@@ -124,6 +138,7 @@ public final class MemoryTransport: StreamTransport {
         guard !toServer.isEmpty else { return finish() }
         let sent = toServer.removeFirst()
         guard !isDeaf else { return }
+        simulation.trace?("\(name) says: \(String(decoding: sent.bytes, as: UTF8.self))")
         sent.arrived?()
         framing.feed(sent.bytes) { deliver($0) }
         framing.rest()
@@ -132,6 +147,9 @@ public final class MemoryTransport: StreamTransport {
     private func kernelTakes() {
         let taken = queued.removeFirst()
         if !taken.bytes.isEmpty { wire.append(taken.bytes) }
+        let hasReceipts = !taken.receipts.isEmpty
+        _ = consume taken
+        if hasReceipts { mailOfLastTaken = simulation.sentToSelf(loop.index) }
         if wantsWritable, pendingBytes < 16 << 10 {
             wantsWritable = false
             handler?.writable()
@@ -144,7 +162,9 @@ public final class MemoryTransport: StreamTransport {
             client = nil
             simulation.remove(self)
         } else {
-            client?.read(wire.removeFirst())
+            let bytes = wire.removeFirst()
+            simulation.trace?("\(name) is told: \(String(decoding: bytes, as: UTF8.self))")
+            client?.read(bytes)
         }
     }
 
@@ -190,6 +210,7 @@ public final class MemoryTransport: StreamTransport {
     }
 
     public func restart() {
+        hasOpened = false
         framing.restart()
     }
 
@@ -203,7 +224,7 @@ public final class MemoryTransport: StreamTransport {
         // Clear bytes behind <starttls/>.
         guard framing.takeLeftover().isEmpty, toServer.isEmpty else { return abort() }
         tls = TLSInfo(version: "TLSv1.3", cipher: "in memory", serverName: nil)
-        framing.restart()
+        restart()
         handler?.tlsEstablished()
     }
 
@@ -333,5 +354,6 @@ public final class MemoryTransport: StreamTransport {
         }
         stranded = []
         toServer = []
+        client?.serverEnded()
     }
 }

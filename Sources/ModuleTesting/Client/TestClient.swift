@@ -8,7 +8,6 @@ public final class TestClient {
     public enum Mechanism: Hashable, Sendable {
         case scramSHA256
         case scramSHA1
-        /// Its check is done by a pool of threads: use `TestServer.settle(until:)`.
         case plain
     }
 
@@ -80,6 +79,8 @@ public final class TestClient {
     public var onAcknowledged: ((UInt32) -> Void)?
     /// Sent once more, after a resumption or in a new session.
     public var onResent: ((Element) -> Void)?
+    /// The server has let a connection of this client go.
+    public var onServerEnded: (() -> Void)?
     /// The session is gone and cannot be resumed.
     public var onSessionLost: (() -> Void)?
 
@@ -114,7 +115,7 @@ public final class TestClient {
 
     /// Opens a connection and begins to log in; resumes the session if there is one to resume.
     public func logIn() {
-        if let stream { stream.cut(losing: 0) }
+        if stream != nil { cut() }
         phase = .negotiating
         isResuming = resumeID != nil
         _ = connect(self)
@@ -221,14 +222,17 @@ public final class TestClient {
         case (Namespace.streams.uri, "features"): features(element)
         case (Namespace.streams.uri, _):
             errors.append(element)
-            // A session that was ended by an error cannot be resumed.
-            resumeID = nil
+            // A session that was ended by an error cannot be resumed; before it has a session again, the error is the
+            // connection's alone.
+            if phase == .ready { resumeID = nil }
         case (Namespace.tls.uri, "proceed"):
             stream.framing.restart()
             stream.open(to: account.domain)
         case (Namespace.sasl.uri, _): sasl(element)
         case (Namespace.streamManagement.uri, _): management(element)
-        case (Namespace.client.uri, _): bound(element)
+        case (Namespace.client.uri, "iq") where element[attribute: "id"] == "bind": bound(element)
+        // Already bound, and stream management is not there yet: it does not count.
+        case (Namespace.client.uri, _): stanza(element)
         default: errors.append(element)
         }
     }

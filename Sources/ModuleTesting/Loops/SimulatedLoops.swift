@@ -20,6 +20,9 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
         /// By sender, then target; the last sender is everybody who is no loop.
         var mailboxes: [[Mail]]
         var jobs: [@Sendable () -> Void] = []
+        /// How much mail each loop has ever sent to itself, and got.
+        var sentToSelf: [Int]
+        var gotFromSelf: [Int]
         var isOver = false
     }
 
@@ -51,7 +54,10 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
     public init(_ count: Int) {
         self.count = count
         current = count
-        incoming = Mutex(Incoming(mailboxes: Array(repeating: [], count: (count + 1) * count)))
+        incoming = Mutex(
+            Incoming(
+                mailboxes: Array(repeating: [], count: (count + 1) * count),
+                sentToSelf: Array(repeating: 0, count: count), gotFromSelf: Array(repeating: 0, count: count)))
         loops = (0..<count).map { SimulatedLoop(index: $0, in: self, clock) }
     }
 
@@ -59,8 +65,18 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
 
     func post(_ mail: Mail, to target: Int) {
         let mailbox = current * count + target
-        incoming.withLock { if !$0.isOver { $0.mailboxes[mailbox].append(mail) } }
+        let isOwn = current == target
+        incoming.withLock { incoming in
+            guard !incoming.isOver else { return }
+            incoming.mailboxes[mailbox].append(mail)
+            if isOwn { incoming.sentToSelf[target] += 1 }
+        }
     }
+
+    /// How much mail the loop has sent to itself so far.
+    func sentToSelf(_ loop: Int) -> Int { incoming.withLock { $0.sentToSelf[loop] } }
+    /// How much of it the loop has read.
+    func gotFromSelf(_ loop: Int) -> Int { incoming.withLock { $0.gotFromSelf[loop] } }
 
     public func run(_ job: @escaping @Sendable () -> Void) {
         incoming.withLock { if !$0.isOver { $0.jobs.append(job) } }
@@ -160,6 +176,8 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
             let count = generator.oneIn(2) ? waiting : 1 + generator.below(waiting)
             let taken = Array(incoming.mailboxes[mailbox].prefix(count))
             incoming.mailboxes[mailbox].removeFirst(count)
+            let (sender, target) = (mailbox / self.count, mailbox % self.count)
+            if sender == target { incoming.gotFromSelf[target] += count }
             return taken
         }
         let (sender, target) = (mailbox / count, mailbox % count)
@@ -194,5 +212,15 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
                 loop.receiver = nil
             }
         }
+    }
+}
+
+/// Work of no loop, done in steps of the simulation as well.
+struct SimulatedWork: WorkExecutor {
+    let loops: SimulatedLoops
+
+    func run(_ work: @escaping @Sendable () -> Void) -> Bool {
+        loops.run(work)
+        return true
     }
 }

@@ -1,4 +1,6 @@
 public import ModuleKit
+internal import XMPPCore
+internal import XMPPServer
 
 /// One random run of a server: clients of a few accounts on several loops log in, chat, change priorities, lose their
 /// connections, resume, leave and come back, while commits fail and time jumps; compared with `SimulationModel`.
@@ -90,7 +92,8 @@ public final class Simulation {
             note(
                 "  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")"
             )
-            model.received(element, by: actor.session, index: actor.client.handled)
+            noteDetached(actor.client.account)
+            model.received(element, by: actor.session, index: index(actor), at: step)
         }
         client.onArrived = { [unowned self] element in
             if let id = element[attribute: "id"] { model.messages[id]?.isAccepted = true }
@@ -103,6 +106,10 @@ public final class Simulation {
                 if message.isAccepted { message.isResent = true }
             }
         }
+        client.onServerEnded = { [unowned self, unowned actor] in
+            disturb(actor)
+            if !actor.session.isManaged { model.lastPlainEnd[actor.client.account] = step }
+        }
         client.onSessionLost = { [unowned self, unowned actor] in
             note("  \(account)/\(resource) has lost its session")
             actor.session.isLost = true
@@ -113,6 +120,18 @@ public final class Simulation {
         actors.append(actor)
     }
 
+    private func index(_ actor: Actor) -> UInt32 {
+        if actor.session.hasSaidGoodbye { return .max }
+        guard actor.session.isManaged else { return 0 }
+        return actor.client.isManaged ? actor.client.handled : .max
+    }
+
+    private func end(_ actor: Actor) {
+        disturb(actor)
+        actor.session.hasSaidGoodbye = true
+        actor.client.end()
+    }
+
     private func listen(_ actor: Actor) {
         let session = actor.session
         actor.client.onAcknowledged = { h in session.acknowledged = max(session.acknowledged, h) }
@@ -121,6 +140,13 @@ public final class Simulation {
     private func makeSession(_ client: TestClient) -> SimulatedSession {
         sessions += 1
         return SimulatedSession(sessions, of: client.account, isManaged: client.options.management)
+    }
+
+    /// A detached session may end at any moment, without its client.
+    private func noteDetached(_ account: BareJID) {
+        for other in actors where other.client.account == account {
+            if other.session.isManaged, other.client.phase != .ready, other.client.resumeID != nil { disturb(other) }
+        }
     }
 
     private func disturb(_ actor: Actor) {
@@ -149,8 +175,7 @@ public final class Simulation {
         case 88:
             guard actor.client.phase == .ready else { return move() }
             note("\(name) ends")
-            disturb(actor)
-            actor.client.end()
+            end(actor)
         case 89, 90:
             guard actor.client.phase == .ready else { return move() }
             let priority = random.below(5) - 1
@@ -218,8 +243,7 @@ public final class Simulation {
         }
         server.advance(by: .seconds(30))
         for actor in actors where actor.client.phase != .offline {
-            disturb(actor)
-            actor.client.end()
+            end(actor)
         }
         server.advance(by: .seconds(700))
         let collectors = actors.count
@@ -227,6 +251,7 @@ public final class Simulation {
         for actor in actors[collectors...] { actor.client.logIn() }
         server.advance(by: .seconds(30))
         model.checkLosses()
+        for account in server.server.accountDescriptions { note(account) }
         for actor in actors {
             let allowed: Set<String> = ["conflict", "connection-timeout"]
             for error in actor.client.errors where !error.elements.contains(where: { allowed.contains($0.name) }) {

@@ -16,7 +16,7 @@ final class SimulatedMessage {
     var isBounced = false
     /// On the wire of a connection without stream management when that was cut.
     var isLostInFlight = false
-    var deliveries: [(session: SimulatedSession, index: UInt32)] = []
+    var deliveries: [SimulatedDelivery] = []
 
     init(_ id: String, number: Int, from sender: SimulatedSession, to: String, recipient: BareJID, at step: Int) {
         self.id = id
@@ -30,6 +30,14 @@ final class SimulatedMessage {
     var isForBareAddress: Bool { !to.contains("/") }
 }
 
+/// A message as a client got it.
+struct SimulatedDelivery {
+    let session: SimulatedSession
+    /// Which of the session's stanzas; `.max`: no count covers it.
+    let index: UInt32
+    let step: Int
+}
+
 /// One session of a client, over all connections that resumed it.
 final class SimulatedSession {
     let number: Int
@@ -39,11 +47,17 @@ final class SimulatedSession {
     var acknowledged: UInt32 = 0
     /// The client does not have it any more.
     var isLost = false
+    /// When it got its first stanza.
+    var firstStep: Int?
     /// Its connection was lost at least once.
     var wasCut = false
+    /// The client has ended its stream: whether it reads what still comes, nobody knows.
+    var hasSaidGoodbye = false
     /// The highest number seen of each pair.
     var latest: [String: Int] = [:]
     var latestUndelayed: [String: Int] = [:]
+
+    var mayBeGone: Bool { isLost || wasCut || hasSaidGoodbye }
 
     init(_ number: Int, of account: BareJID, isManaged: Bool) {
         self.number = number
@@ -55,10 +69,11 @@ final class SimulatedSession {
 /// The small model that a simulation is compared with.
 ///
 /// - **Loss.** A message whose bytes the server began to read is delivered to a client of its recipient, or comes back
-///   to its sender as an error. Two exceptions: it was on the wire of a connection without stream management when that
-///   was cut (nobody can know); a failed commit was answered to a sender whose session was gone.
-/// - **Duplicates.** A session gets a message once, over all its connections. Copies to several sessions of an account
-///   come at once, so they bear no delay stamp; a message with one may come again only if every session that had it
+///   to its sender as an error. Three exceptions: it was on the wire of a connection without stream management when that
+///   was cut (nobody can know); its sender had no stream management, so nobody was owed anything, and it was still in
+///   the server's buffer for such a connection; a failed commit was answered to a sender whose session may have been gone.
+/// - **Duplicates.** A session gets a message once, over all its connections. Sessions that are there together may all
+///   get a copy. To a session that came later it may come again, with a delay stamp, only if every session that had it
 ///   before has stream management and had not acknowledged it to the server, or lost its connection without stream
 ///   management. A message that its sender has sent again counts as another.
 /// - **Order.** Within one session, messages of one sending session to one address come in their order if they bear no
@@ -71,6 +86,8 @@ final class SimulationModel {
     private(set) var violations: [String] = []
     /// The last step at which a session of the account ended or lost its connection.
     var lastDisturbance: [BareJID: Int] = [:]
+    /// The last step at which the server let a connection without stream management go.
+    var lastPlainEnd: [BareJID: Int] = [:]
     let hasFaults: Bool
     var deliveries = 0
 
@@ -91,7 +108,8 @@ final class SimulationModel {
         if element[attribute: "type"] == "error" { message.isBounced = true } else { message.isLostInFlight = true }
     }
 
-    func received(_ element: Element, by session: SimulatedSession, index: UInt32) {
+    func received(_ element: Element, by session: SimulatedSession, index: UInt32, at step: Int) {
+        if session.firstStep == nil { session.firstStep = step }
         guard element.name == "message", let id = element[attribute: "id"], let message = messages[id] else { return }
         if element[attribute: "type"] == "error" {
             message.isBounced = true
@@ -104,18 +122,19 @@ final class SimulationModel {
         let isDelayed = element.first("delay", .delay) != nil
         if session.account != message.recipient { violate("\(id) for \(message.to) went to \(session.account)") }
         if !message.isResent {
-            if message.isBounced { violate("\(id) was delivered after it was bounced") }
+            let delivery = SimulatedDelivery(session: session, index: index, step: step)
+            if message.isBounced, !mayNotKnow(delivery) { violate("\(id) was delivered after it was bounced") }
             checkDuplicate(message, in: session, isDelayed: isDelayed)
             checkOrder(message, in: session, isDelayed: isDelayed)
         }
-        message.deliveries.append((session, index))
+        message.deliveries.append(SimulatedDelivery(session: session, index: index, step: step))
     }
 
     private func checkDuplicate(_ message: SimulatedMessage, in session: SimulatedSession, isDelayed: Bool) {
         for earlier in message.deliveries {
             if earlier.session === session {
                 violate("\(message.id) came twice to session \(session.number)")
-            } else if isDelayed, !mayNotKnow(earlier) {
+            } else if isDelayed, !mayNotKnow(earlier), (session.firstStep ?? 0) > earlier.step {
                 let kind = "\(earlier.session.isManaged ? "managed" : "plain") session \(earlier.session.number)"
                 violate("\(message.id) came to session \(session.number) though \(kind) had it for sure")
             }
@@ -123,8 +142,9 @@ final class SimulationModel {
     }
 
     /// The server cannot know that the client has it.
-    private func mayNotKnow(_ delivery: (session: SimulatedSession, index: UInt32)) -> Bool {
+    private func mayNotKnow(_ delivery: SimulatedDelivery) -> Bool {
         let session = delivery.session
+        if delivery.index == .max { return true }
         return session.isManaged ? session.acknowledged < delivery.index : session.wasCut
     }
 
@@ -149,7 +169,8 @@ final class SimulationModel {
             guard message.isAccepted, message.deliveries.isEmpty, !message.isBounced, !message.isLostInFlight else {
                 continue
             }
-            if hasFaults, message.sender.isLost { continue }
+            if hasFaults, message.sender.mayBeGone { continue }
+            if !message.sender.isManaged, lastPlainEnd[message.recipient] ?? -1 >= message.sentAt { continue }
             violate("\(message.id) for \(message.to) was lost")
         }
     }

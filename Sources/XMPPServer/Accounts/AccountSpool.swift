@@ -39,6 +39,11 @@ final class AccountSpool: @unchecked Sendable {
         gate = count > 0 ? .shut : .open
     }
 
+    /// For traces of simulations.
+    var stateDescription: String {
+        "gate \(gate), leased \(leased.sorted()), pending \(pending), reading \(isReading), cursor \(cursor)"
+    }
+
     var isGateShut: Bool {
         if case .open = gate { return false }
         return true
