@@ -43,13 +43,25 @@ public final class Stanza: Sendable {
     /// IQ without id or with the wrong number of payloads (RFC 6120 §8.2.3). A message of an unknown type is `normal`
     /// (RFC 6121 §5.2.2).
     public convenience init(_ tree: XMLTree) throws(StanzaError) {
+        let root = tree.root
+        let from = try Self.sender(root)
+        try self.init(tree, from: from) { JID(utf8: $0) }
+    }
+
+    /// A stanza as a client of ours sent it, under that client's address whatever it says itself.
+    public convenience init(_ tree: XMLTree, from sender: JID, addresses: AddressCache) throws(StanzaError) {
+        try self.init(tree, from: sender) { addresses.address($0) }
+    }
+
+    private convenience init(
+        _ tree: XMLTree, from: JID?, reading address: (UnsafeBufferPointer<UInt8>) -> JID?
+    ) throws(StanzaError) {
         guard let kind = Self.kind(of: tree) else { throw .badRequest }
         let root = tree.root
         guard let type = Self.type(of: root, kind) ?? (kind == .message ? .normal : nil) else {
             throw .badRequest.saying("unknown type")
         }
-        let from = try Self.address(root, "from")
-        let to = try Self.address(root, "to")
+        let to = try Self.address(root, "to", address)
         if kind == .iq {
             guard root.withAttribute("id", { !$0.isEmpty }) ?? false else { throw .badRequest.saying("no id") }
             var children = root.children
@@ -206,8 +218,15 @@ public final class Stanza: Sendable {
 
     // MARK: Reading
 
-    private static func address(_ root: ElementView, _ name: StaticString) throws(StanzaError) -> JID? {
-        guard let parsed = root.withAttribute(name, { JID(utf8: $0) }) else { return nil }
+    /// Whom the stanza says it is from; throws `jid-malformed`.
+    public static func sender(_ root: ElementView) throws(StanzaError) -> JID? {
+        try address(root, "from") { JID(utf8: $0) }
+    }
+
+    private static func address(
+        _ root: ElementView, _ name: StaticString, _ read: (UnsafeBufferPointer<UInt8>) -> JID?
+    ) throws(StanzaError) -> JID? {
+        guard let parsed = root.withAttribute(name, read) else { return nil }
         guard let parsed else { throw .jidMalformed }
         return parsed
     }

@@ -12,6 +12,8 @@ public struct StreamManagement: Hashable, Sendable {
     private var toldH: UInt32 = 0
     /// The count that the client asked for and has not been told yet.
     private var askedH: UInt32?
+    /// The client's last question has got no answer at all yet.
+    private var isAnswerDue = false
 
     public init(policy: AckRequestPolicy = AckRequestPolicy(), openLimit: Int = 1024) {
         self.policy = policy
@@ -21,6 +23,9 @@ public struct StreamManagement: Hashable, Sendable {
     public enum ElementResult: Hashable, Sendable {
         /// `<r/>`: send `<a/>` with this `h` at once.
         case answer(h: UInt32)
+        /// `<r/>` behind stanzas that are not safe yet: `owedAnswer()` has the answer as soon as they are, and in a
+        /// moment `dueAnswer()` in any case.
+        case answerSoon
         /// Drop so many of the oldest stanzas in the queue.
         case acked(Int)
         case ignore
@@ -35,8 +40,12 @@ public struct StreamManagement: Hashable, Sendable {
     public mutating func received(_ element: ElementView) -> ElementResult {
         switch StreamManagementElement(element) {
         case .request:
-            toldH = received.durableH
-            askedH = toldH == received.received ? nil : received.received
+            guard received.openCount == 0 else {
+                askedH = received.received
+                isAnswerDue = true
+                return .answerSoon
+            }
+            told()
             return .answer(h: toldH)
         case .answer(let h):
             return acknowledge(h)
@@ -64,14 +73,27 @@ public struct StreamManagement: Hashable, Sendable {
     /// nil: nothing is owed or nothing is new.
     public mutating func owedAnswer() -> UInt32? {
         guard let asked = askedH, received.durableH != toldH else { return nil }
-        toldH = received.durableH
-        if Int32(bitPattern: toldH &- asked) >= 0 { askedH = nil }
+        let isAll = Int32(bitPattern: received.durableH &- asked) >= 0
+        told()
+        if !isAll { askedH = asked }
         return toldH
+    }
+
+    /// A moment after a question: the `h` to answer it with if nothing has answered it meanwhile.
+    public mutating func dueAnswer() -> UInt32? {
+        guard isAnswerDue else { return nil }
+        toldH = received.durableH
+        isAnswerDue = false
+        return toldH
+    }
+
+    private mutating func told() {
+        (toldH, askedH, isAnswerDue) = (received.durableH, nil, false)
     }
 
     /// The connection was lost.
     public mutating func detached() {
-        askedH = nil
+        (askedH, isAnswerDue) = (nil, false)
         sent.detached()
     }
 
@@ -79,8 +101,7 @@ public struct StreamManagement: Hashable, Sendable {
     /// `received.durableH`, then what is left in the queue.
     public mutating func resume(h: UInt32) -> SentLedger.AcknowledgeResult {
         let result = sent.acknowledge(h)
-        toldH = received.durableH
-        askedH = nil
+        told()
         return result
     }
 }

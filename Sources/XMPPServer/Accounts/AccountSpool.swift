@@ -17,7 +17,8 @@ final class AccountSpool: @unchecked Sendable {
         case draining(SessionRef)
     }
 
-    private unowned let account: LocalAccount
+    /// Holds this spool; work under way holds both.
+    private unowned(unsafe) let account: LocalAccount
     private(set) var gate: Gate
     private var lastID: Int64
     private var leased: Set<Int64> = []

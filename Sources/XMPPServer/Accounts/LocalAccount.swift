@@ -10,7 +10,10 @@ final class LocalAccount: Account {
     }
 
     let address: BareJID
-    unowned let shard: Shard
+    /// Holds this account, and lives as long as the loop does.
+    unowned(unsafe) let shard: Shard
+    /// The tables of its host.
+    private(set) var table: HostTable?
     private(set) var owner: OwnerID?
     private(set) var isResident = false
     var isLoading = false
@@ -19,23 +22,21 @@ final class LocalAccount: Account {
     /// Made when the first message has to wait.
     private var storedSpool: AccountSpool?
     private var inbox: [Waiting] = []
-    private var knownTable: (generation: Int, table: HostTable)?
     /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
     private var endedSessions: [(id: String, h: UInt32)] = []
 
     init(_ address: BareJID, in shard: Shard) {
         self.address = address
         self.shard = shard
+        table = shard.world.hosts[address.domain]
+    }
+
+    /// After a reload.
+    func worldChanged() {
+        table = shard.world.hosts[address.domain]
     }
 
     var kernel: any Kernel { shard }
-    /// The tables of the account's host, looked up once per reload.
-    var table: HostTable? {
-        if let knownTable, knownTable.generation == shard.world.generation { return knownTable.table }
-        guard let table = shard.world.hosts[address.domain] else { return nil }
-        knownTable = (shard.world.generation, table)
-        return table
-    }
 
     // MARK: Becoming resident
 

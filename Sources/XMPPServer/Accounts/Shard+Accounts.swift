@@ -30,7 +30,7 @@ extension Shard {
         account.isLoading = true
         counts.loads += 1
         let (loaders, address) = (table.loaders, account.address)
-        let (loop, shard) = (loop, Weak(self))
+        let (loop, link) = (loop, link)
         storage.read([]) { snapshot throws(StorageError) in
             var loaded = LoadedAccount()
             guard let record = try snapshot.account(host: address.domain, local: address.local) else { return loaded }
@@ -40,7 +40,7 @@ extension Shard {
             loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, record.owner)
             return loaded
         } then: { result in
-            loop.post(.work { shard.value?.loaded(address, result) })
+            loop.post(.work { link.shard?.loaded(address, result) })
         }
     }
 

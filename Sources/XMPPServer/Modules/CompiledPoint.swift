@@ -4,11 +4,19 @@ import ModuleKit
 struct CompiledPoint<Event> {
     typealias Registration = HotPoint<Event>.Registration
 
+    /// What runs for each stanza: no more than that takes, so that a step is read with one reference count.
+    private struct Step {
+        let interest: Interest
+        let handler: (inout Event) -> Verdict
+    }
+
     let steps: [Registration]
+    private let program: ContiguousArray<Step>
     private let union: Interest
 
     init(_ steps: [Registration]) {
         self.steps = steps
+        program = ContiguousArray(steps.map { Step(interest: $0.interest, handler: $0.handler) })
         union = steps.reduce(Interest(kinds: 0, types: 0, namespaces: 0)) {
             Interest(
                 kinds: $0.kinds | $1.interest.kinds, types: $0.types | $1.interest.types,
@@ -20,8 +28,8 @@ struct CompiledPoint<Event> {
     @inline(__always)
     func run(_ event: inout Event, _ stanza: Stanza) -> Verdict {
         guard union.wants(stanza) else { return .next }
-        for step in steps where step.interest.wants(stanza) {
-            let verdict = step.handler(&event)
+        for index in program.indices where program[index].interest.wants(stanza) {
+            let verdict = program[index].handler(&event)
             if case .next = verdict { continue }
             return verdict
         }

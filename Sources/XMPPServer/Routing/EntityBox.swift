@@ -44,7 +44,7 @@ extension Shard {
     }
 
     private func loadEntity(_ address: BareJID, _ box: EntityBox) {
-        let (loop, load, shard) = (loop, box.kind.load, Weak(self))
+        let (loop, load, link) = (loop, box.kind.load, link)
         storage.read([]) { snapshot throws(StorageError) -> (OwnerID, Moved<AnyObject>)? in
             guard let record = try snapshot.account(host: address.domain, local: address.local) else { return nil }
             return (record.owner, try load(snapshot, record.owner))
@@ -52,9 +52,9 @@ extension Shard {
             loop.post(
                 .work {
                     switch result {
-                    case .success(let found?): shard.value?.entityLoaded(address, found.0, found.1)
-                    case .success(nil): shard.value?.makeEntity(address)
-                    case .failure: shard.value?.entityFailed(address)
+                    case .success(let found?): link.shard?.entityLoaded(address, found.0, found.1)
+                    case .success(nil): link.shard?.makeEntity(address)
+                    case .failure: link.shard?.entityFailed(address)
                     }
                 })
         }
@@ -62,13 +62,13 @@ extension Shard {
 
     /// Its first stanza ever: it gets a number in the stores.
     private func makeEntity(_ address: BareJID) {
-        let (loop, shard) = (loop, Weak(self))
+        let (loop, link) = (loop, link)
         let creation = Mutation.createAccount(
             host: address.domain, local: address.local, created: wallClock, credentials: [])
         storage.submit([creation]) { result in
             loop.post(
                 .work {
-                    guard let shard = shard.value, let box = shard.entities[address] else { return }
+                    guard let shard = link.shard, let box = shard.entities[address] else { return }
                     if case .success = result { shard.loadEntity(address, box) } else { shard.entityFailed(address) }
                 })
         }
@@ -103,9 +103,9 @@ extension Shard {
                 continue
             }
             box.phase = .saving(context, state)
-            let (loop, shard) = (loop, Weak(self))
+            let (loop, link) = (loop, link)
             storage.submit(changes) { result in
-                loop.post(.work { shard.value?.hibernated(address, result) })
+                loop.post(.work { link.shard?.hibernated(address, result) })
             }
         }
     }

@@ -41,12 +41,12 @@ extension Shard {
 
     private func responder(for envelope: Envelope, holding session: ClientSession?) -> IQResponder {
         session?.hold()
-        let (loop, held, shard) = (loop, session?.ref, Weak(self))
+        let (loop, held, link) = (loop, session?.ref, link)
         return IQResponder { result in
             // The envelope, and with it the sender's receipt, is held until the answer is on its way.
             loop.post(
                 .work {
-                    guard let shard = shard.value else { return }
+                    guard let shard = link.shard else { return }
                     switch result {
                     case .success(let element): shard.answer(envelope, element)
                     case .failure(let error): shard.bounce(envelope, error)

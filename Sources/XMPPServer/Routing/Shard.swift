@@ -11,7 +11,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     let storage: any StorageBackend
     let settings: KernelSettings
     let log: Logger
-    var world: World
+    var world: World {
+        didSet { for account in accounts.values { account.worldChanged() } }
+    }
 
     var accounts: [BareJID: LocalAccount] = [:]
     var sessions: [UInt64: ClientSession] = [:]
@@ -26,6 +28,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     /// Accounts whose state in memory is out of date.
     var changedAccounts: Set<BareJID> = []
     let stanzaReader = StanzaReader()
+    let addresses = AddressCache()
+    /// For whatever may outlive the shard.
+    let link = ShardLink()
     var isStopping = false
 
     init(
@@ -38,6 +43,11 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         self.settings = settings
         self.world = world
         self.log = log
+        link.shard = self
+    }
+
+    deinit {
+        link.shard = nil
     }
 
     // MARK: Kernel
@@ -46,9 +56,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     var wallClock: Timestamp { loop.wallClock }
 
     var home: KernelHandle {
-        let (loop, shard) = (loop, Weak(self))
+        let (loop, link) = (loop, link)
         return KernelHandle { work in
-            loop.post(.work { if let shard = shard.value { work(shard) } })
+            loop.post(.work { if let shard = link.shard { work(shard) } })
         }
     }
 
@@ -175,13 +185,12 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     }
 }
 
-/// A reference that keeps nothing alive, to be carried through completions.
-struct Weak<Object: AnyObject & Sendable>: Sendable {
-    weak let value: Object?
-
-    init(_ value: Object) {
-        self.value = value
-    }
+/// Leads back to a shard from the completions of a store and from modules, without keeping it alive.
+///
+/// No weak reference: those make every later retain of their object a slow one, and a shard is retained for each stanza.
+final class ShardLink: @unchecked Sendable {
+    // Confined: set when the shard is made and when it goes, read on its loop, whose receiver the shard is.
+    unowned(unsafe) fileprivate(set) var shard: Shard?
 }
 
 /// What the loops of a server share of the config.

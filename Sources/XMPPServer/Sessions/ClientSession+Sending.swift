@@ -182,6 +182,7 @@ extension ClientSession {
         guard let outstanding else { return }
         if let timer = outstanding.spillTimer { shard.loop.cancel(timer) }
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
+        if let timer = outstanding.answerTimer { shard.loop.cancel(timer) }
         var rows: [Int64] = []
         for delivery in outstanding.removeAll() {
             delivery.holders -= 1

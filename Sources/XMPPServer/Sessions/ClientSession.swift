@@ -6,7 +6,8 @@ final class ClientSession: Session, TimerTarget {
     let ref: SessionRef
     let address: JID
     let localAccount: LocalAccount
-    unowned let shard: Shard
+    /// Lives as long as the loop does.
+    unowned(unsafe) let shard: Shard
 
     var transport: (any StreamTransport)?
     var presence: Stanza?
@@ -31,6 +32,7 @@ final class ClientSession: Session, TimerTarget {
         static let resumeEnds = -2
         static let pressure = -3
         static let resumedAnyway = -4
+        static let answer = -5
     }
 
     init(_ address: JID, of account: LocalAccount, over transport: any StreamTransport) {
@@ -60,7 +62,12 @@ final class ClientSession: Session, TimerTarget {
         shard.counts.received += 1
         let stanza: Stanza
         do {
-            stanza = try Stanza(element)
+            guard try mayBeFrom(element.root) else {
+                // RFC 6120 §8.1.2.1.
+                close(.invalidFrom)
+                return .stop
+            }
+            stanza = try Stanza(element, from: address, addresses: shard.addresses)
         } catch {
             // What cannot be read cannot be routed: the answer goes to the session itself (RFC 6120 §8.3).
             if let rejection = Stanza.rejection(of: element, because: error) {
@@ -68,14 +75,15 @@ final class ClientSession: Session, TimerTarget {
             }
             return directive
         }
-        if let from = stanza.from, from != address, from.bare != address.bare || !from.isBare {
-            // RFC 6120 §8.1.2.1.
-            close(.invalidFrom)
-            return .stop
-        }
-        handle(Envelope(stanza.with(from: address), receipt: receipt))
+        handle(Envelope(stanza, receipt: receipt))
         if presence != nil || wasInterested { availabilityMayHaveChanged() }
         return directive
+    }
+
+    /// Whether the client says nothing of its address, or the truth.
+    private func mayBeFrom(_ root: ElementView) throws(StanzaError) -> Bool {
+        guard let from = try Stanza.sender(root) else { return true }
+        return from == address || from.isBare && from.bare == address.bare
     }
 
     private func handle(_ envelope: Envelope) {
@@ -183,6 +191,7 @@ final class ClientSession: Session, TimerTarget {
         case Tag.resumeEnds: end(.timedOut)
         case Tag.pressure: resumePressed()
         case Tag.resumedAnyway: finishResuming()
+        case Tag.answer: answerDue()
         default:
             guard let id = requestTimers.removeValue(forKey: tag), let request = requests.removeValue(forKey: id) else {
                 return

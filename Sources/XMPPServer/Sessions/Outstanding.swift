@@ -18,6 +18,8 @@ final class Outstanding {
     private(set) var firstTaken: UInt32 = 0
     var spillTimer: TimerToken?
     var resumeTimer: TimerToken?
+    /// A question of the client waits for its answer.
+    var answerTimer: TimerToken?
     /// `<resumed/>` waits for open receipts: then the id to name.
     var isResuming = false
 
