@@ -65,6 +65,22 @@ public struct ElementView: @unchecked Sendable {
         } ?? false
     }
 
+    /// The attributes that every stanza has, found in one pass. Good as long as the element is kept alive.
+    public var standard: StandardValues {
+        var values = StandardValues()
+        let first = node + 1
+        for index in 0..<Int(node.pointee.attributes) {
+            switch first[index].mark {
+            case .none, .language: break
+            case .from: values.from = arena.valueBytes(first[index])
+            case .to: values.to = arena.valueBytes(first[index])
+            case .id: values.id = arena.valueBytes(first[index])
+            case .type: values.type = arena.valueBytes(first[index])
+            }
+        }
+        return values
+    }
+
     /// Its own `xml:lang`; what it would inherit is the caller's to know.
     public var language: String? { attribute("lang", .xml) }
 
@@ -201,6 +217,14 @@ public struct ElementView: @unchecked Sendable {
             return rest.next() == nil
         }
     }
+}
+
+/// The bytes of a stanza's common attributes; nil: it has none of that name.
+public struct StandardValues {
+    public internal(set) var from: UnsafeBufferPointer<UInt8>?
+    public internal(set) var to: UnsafeBufferPointer<UInt8>?
+    public internal(set) var id: UnsafeBufferPointer<UInt8>?
+    public internal(set) var type: UnsafeBufferPointer<UInt8>?
 }
 
 extension ElementView: CustomStringConvertible {

@@ -43,27 +43,26 @@ public final class Stanza: Sendable {
     /// IQ without id or with the wrong number of payloads (RFC 6120 §8.2.3). A message of an unknown type is `normal`
     /// (RFC 6121 §5.2.2).
     public convenience init(_ tree: XMLTree) throws(StanzaError) {
-        let root = tree.root
-        let from = try Self.sender(root)
-        try self.init(tree, from: from) { JID(utf8: $0) }
+        let from = try Self.sender(tree.root, nil)
+        try self.init(tree, from: from, nil)
     }
 
     /// A stanza as a client of ours sent it, under that client's address whatever it says itself.
     public convenience init(_ tree: XMLTree, from sender: JID, addresses: AddressCache) throws(StanzaError) {
-        try self.init(tree, from: sender) { addresses.address($0) }
+        try self.init(tree, from: sender, addresses)
     }
 
-    private convenience init(
-        _ tree: XMLTree, from: JID?, reading address: (UnsafeBufferPointer<UInt8>) -> JID?
-    ) throws(StanzaError) {
+    private convenience init(_ tree: XMLTree, from: JID?, _ addresses: AddressCache?) throws(StanzaError) {
+        defer { withExtendedLifetime(tree) {} }
         guard let kind = Self.kind(of: tree) else { throw .badRequest }
         let root = tree.root
-        guard let type = Self.type(of: root, kind) ?? (kind == .message ? .normal : nil) else {
+        let values = root.standard
+        guard let type = Self.type(values.type, kind) ?? (kind == .message ? .normal : nil) else {
             throw .badRequest.saying("unknown type")
         }
-        let to = try Self.address(root, "to", address)
+        let to = try Self.address(values.to, addresses)
         if kind == .iq {
-            guard root.withAttribute("id", { !$0.isEmpty }) ?? false else { throw .badRequest.saying("no id") }
+            guard values.id?.isEmpty == false else { throw .badRequest.saying("no id") }
             var children = root.children
             let hasPayload = children.next() != nil
             let hasMore = children.next() != nil
@@ -86,10 +85,12 @@ public final class Stanza: Sendable {
     public convenience init(trusted tree: XMLTree) {
         let root = tree.root
         let kind = Self.kind(of: tree) ?? .message
-        let type = Self.type(of: root, kind) ?? (kind == .iq ? .result : kind == .presence ? .available : .normal)
-        let from = root.withAttribute("from") { JID(utf8: $0) } ?? nil
-        let to = root.withAttribute("to") { JID(utf8: $0) } ?? nil
+        let values = root.standard
+        let type = Self.type(values.type, kind) ?? (kind == .iq ? .result : kind == .presence ? .available : .normal)
+        let from = values.from.flatMap { JID(utf8: $0) }
+        let to = values.to.flatMap { JID(utf8: $0) }
         self.init(tree, kind, type, from: from, to: to)
+        withExtendedLifetime(tree) {}
     }
 
     /// What kind of stanza an element is; nil: none.
@@ -219,28 +220,27 @@ public final class Stanza: Sendable {
     // MARK: Reading
 
     /// Whom the stanza says it is from; throws `jid-malformed`.
-    public static func sender(_ root: ElementView) throws(StanzaError) -> JID? {
-        try address(root, "from") { JID(utf8: $0) }
+    public static func sender(_ root: ElementView, _ addresses: AddressCache?) throws(StanzaError) -> JID? {
+        defer { withExtendedLifetime(root) {} }
+        return try address(root.standard.from, addresses)
     }
 
     private static func address(
-        _ root: ElementView, _ name: StaticString, _ read: (UnsafeBufferPointer<UInt8>) -> JID?
+        _ bytes: UnsafeBufferPointer<UInt8>?, _ addresses: AddressCache?
     ) throws(StanzaError) -> JID? {
-        guard let parsed = root.withAttribute(name, read) else { return nil }
-        guard let parsed else { throw .jidMalformed }
-        return parsed
+        guard let bytes else { return nil }
+        guard let address = addresses.map({ $0.address(bytes) }) ?? JID(utf8: bytes) else { throw .jidMalformed }
+        return address
     }
 
     /// nil: not a type of that kind.
-    private static func type(of root: ElementView, _ kind: Kind) -> StanzaType? {
-        let type = root.withAttribute("type") { bytes in
-            switch kind {
-            case .message: message(type: bytes)
-            case .presence: presence(type: bytes)
-            case .iq: iq(type: bytes)
-            }
+    private static func type(_ bytes: UnsafeBufferPointer<UInt8>?, _ kind: Kind) -> StanzaType? {
+        guard let bytes else { return kind == .iq ? nil : kind == .message ? .normal : .available }
+        return switch kind {
+        case .message: message(type: bytes)
+        case .presence: presence(type: bytes)
+        case .iq: iq(type: bytes)
         }
-        return type ?? (kind == .iq ? nil : kind == .message ? .normal : .available)
     }
 
     private static func message(type bytes: UnsafeBufferPointer<UInt8>) -> StanzaType? {

@@ -82,7 +82,7 @@ final class ClientSession: Session, TimerTarget {
 
     /// Whether the client says nothing of its address, or the truth.
     private func mayBeFrom(_ root: ElementView) throws(StanzaError) -> Bool {
-        guard let from = try Stanza.sender(root) else { return true }
+        guard let from = try Stanza.sender(root, shard.addresses) else { return true }
         return from == address || from.isBare && from.bare == address.bare
     }
 
