@@ -62,7 +62,9 @@ struct Memory: ParsableCommand {
         report.set("loops", loops)
         report.set("messages", messages)
         report.set("message_bytes", size)
-        report.set("start_allocated_bytes", started.allocated - empty.allocated)
+        let places = LoopDriver.placeBytes * sessions * loops
+        report.set("client_places_bytes", places)
+        report.set("empty_server_allocated_bytes", started.allocated - empty.allocated - places)
         report.set("account_allocated_bytes", Double(base.allocated - started.allocated) / Double(sessions))
         report.set("account_resident_bytes", Double(base.resident - started.resident) / Double(sessions))
         var columns: [MemoryStep] = []

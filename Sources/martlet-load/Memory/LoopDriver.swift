@@ -44,6 +44,9 @@ final class LoopDriver: @unchecked Sendable {
         users = ContiguousArray(repeating: 0, count: capacity)
     }
 
+    /// What the places of one client take.
+    static let placeBytes = MemoryLayout<CountingTransport?>.stride + MemoryLayout<UInt32>.stride
+
     func driver(of loop: any Loop) -> LoopDriver { shared.drivers[loop.index] }
 
     /// Lets other threads read this loop's CPU time; called on the loop.
