@@ -81,8 +81,9 @@ let package = Package(
         .executableTarget(
             name: "martlet-load",
             dependencies: [
-                "CLoadShims", "COpenSSL", .product(name: "ArgumentParser", package: "swift-argument-parser"),
-            ], swiftSettings: settings),
+                "CLoadShims", "COpenSSL", "XMPPServer", "XMPPTransport", "XMPPStream", "XMPPCore", "XML", "ModuleKit",
+                "StorageMemory", logging, .product(name: "ArgumentParser", package: "swift-argument-parser"),
+            ] + moduleNames.map { .target(name: $0) }, swiftSettings: settings),
         .executableTarget(
             name: "martlet-relay",
             dependencies: [

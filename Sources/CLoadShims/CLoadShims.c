@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "CLoadShims.h"
 
+#include <malloc.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <string.h>
@@ -63,4 +64,17 @@ uint64_t load_raise_descriptor_limit(void) {
     limit.rlim_cur = limit.rlim_max;
     setrlimit(RLIMIT_NOFILE, &limit);
     return limit.rlim_cur;
+}
+
+uint64_t load_heap_bytes(void) {
+    struct mallinfo2 info = mallinfo2();
+    return info.uordblks + info.hblkhd;
+}
+
+size_t load_allocation_bytes(const void *allocation) {
+    return malloc_usable_size((void *)allocation) + sizeof(size_t);
+}
+
+void load_trim_heap(void) {
+    malloc_trim(0);
 }

@@ -2,7 +2,7 @@
 """Measures the release build of Martlet beside a plain byte relay, and with PEERS=1 beside Debian's ejabberd and
 Prosody, all in one run; prints a table with the budgets and writes JSON.
 
-    scripts/bench/bench.py [--json FILE] [--only ROW[,ROW]] [--subjects NAME[,NAME]] [--binaries FOLDER]
+    scripts/bench/bench.py [--json FILE] [--only ROW|GROUP[,…]] [--subjects NAME[,NAME]] [--binaries FOLDER]
 
 Environment: PEERS=1 (needs root, installs the packages), BENCH_QUICK=1 (smaller and shorter: for a look, not for the
 record), BENCH_SECONDS (per measurement, 10), BENCH_REPEAT (times each closed or open loop is measured for relay and
@@ -84,18 +84,21 @@ class Bench:
                    "--pid", str(server.pid), "--label", server.name]
         if server.is_relay:
             command.append("--relay")
+        return self.execute(server.name, run, command)
+
+    def execute(self, name, run, command):
         result = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                 text=True, errors="replace")
         lines = [line for line in result.stdout.splitlines() if line.startswith("{")]
         if result.returncode != 0 or not lines:
-            self.complain(f"{server.name}: {' '.join(run.arguments)}: {result.stderr.strip()[-500:]}")
+            self.complain(f"{name}: {' '.join(run.arguments)}: {result.stderr.strip()[-500:]}")
             return None
         report = json.loads(lines[-1])
         report["arguments"] = run.arguments
         self.reports.append(report)
         wrong = [f"{key}={report[key]}" for key in plan.MUST_BE_ZERO if report.get(key)]
         if wrong:
-            self.complain(f"{server.name}: {' '.join(run.arguments)}: {' '.join(wrong)}")
+            self.complain(f"{name}: {' '.join(run.arguments)}: {' '.join(wrong)}")
         return report
 
     def complain(self, text):
@@ -121,11 +124,21 @@ class Bench:
                 report = self.load(server, run)
                 if report:
                     samples[name].append(report)
+        self.keep(run, samples)
+
+    def measure_alone(self, run):
+        """The run without a server: Martlet's core is in the load generator."""
+        say(f"  martlet: {' '.join(run.arguments)}")
+        command = [os.path.join(self.binaries, "martlet-load"), *run.arguments, "--loops", str(max(2, self.loops))]
+        report = self.execute("martlet", run, command)
+        self.keep(run, {"martlet": [report] if report else []})
+
+    def keep(self, run, samples):
         for row in run.rows:
             self.figures[row.key] = {
                 name: statistics.median(values)
-                for name in names
-                if (values := [report[row.metric] for report in samples[name] if row.metric in report])
+                for name, reports in samples.items()
+                if (values := [report[row.metric] for report in reports if row.metric in report])
             }
             self.rows.append((row, row.title))
 
@@ -142,20 +155,39 @@ class Bench:
         self.figures[plan.START_ROW.key] = {"martlet": statistics.median(times)}
         self.rows.append((plan.START_ROW, plan.START_ROW.title.format(accounts=accounts)))
 
-    def wanted(self, rows):
-        return self.only is None or any(row.key in self.only for row in rows)
+    def wanted(self, rows, group=None):
+        return self.only is None or group in self.only or any(row.key in self.only for row in rows)
+
+    def wanted_runs(self):
+        return [run for run in plan.runs(self.seconds, self.quick)
+                if self.wanted(run.rows, run.group) and (not run.alone or "martlet" in self.subjects)]
+
+    def wants_start(self):
+        return "martlet" in self.subjects and self.wanted([plan.START_ROW])
+
+    def binaries_needed(self):
+        names = {"martlet-load"}
+        if any(not run.alone for run in self.wanted_runs()):
+            names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
+        if self.wants_start():
+            names.add("martlet")
+        return sorted(names)
 
     def run(self):
+        runs = self.wanted_runs()
         try:
-            for name in self.subjects:
-                say(f"preparing {name}")
-                self.servers[name] = self.make(name)
-                self.servers[name].start()
-            for run in plan.runs(self.seconds, self.quick):
-                if self.wanted(run.rows):
-                    say(run.rows[0].title)
+            if any(not run.alone for run in runs):
+                for name in self.subjects:
+                    say(f"preparing {name}")
+                    self.servers[name] = self.make(name)
+                    self.servers[name].start()
+            for run in runs:
+                say(run.rows[0].title)
+                if run.alone:
+                    self.measure_alone(run)
+                else:
                     self.measure(run)
-            if "martlet" in self.subjects and self.wanted([plan.START_ROW]):
+            if self.wants_start():
                 self.measure_start()
         finally:
             for server in self.servers.values():
@@ -190,7 +222,7 @@ class Bench:
 def parse():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", help="where the results go as JSON")
-    parser.add_argument("--only", help="rows to measure, by key, divided by commas")
+    parser.add_argument("--only", help="rows to measure, by key or group, divided by commas")
     parser.add_argument("--subjects", help="servers to measure; default: relay,martlet and with PEERS=1 all")
     parser.add_argument("--binaries", default=os.path.join(ROOT, ".build", "release"),
                         help="where martlet, martlet-load and martlet-relay are")
@@ -208,8 +240,8 @@ def main():
     options = parse()
     raise_descriptor_limit()
     signal.signal(signal.SIGTERM, end)
-    needed = ["martlet-load"] + [{"relay": "martlet-relay"}.get(n, n) for n in options.subjects if n[0] in "rm"]
-    for binary in needed:
+    bench = Bench(options)
+    for binary in bench.binaries_needed():
         if not os.access(os.path.join(options.binaries, binary), os.X_OK):
             say(f"{binary} is not in {options.binaries}: build for release first")
             return 2
@@ -217,7 +249,6 @@ def main():
         peers.install()
     if os.getloadavg()[0] > 0.5 * os.cpu_count():
         say("the machine is busy: the figures will be worse than they are, and noisy")
-    bench = Bench(options)
     try:
         bench.run()
     except BenchError as error:

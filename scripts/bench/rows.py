@@ -39,6 +39,10 @@ class Run:
     fresh: bool = False
     repeats: bool = True
     users: int = field(default=0)
+    # What --only may call all of its rows.
+    group: Optional[str] = None
+    # It has Martlet's core in itself and needs no server.
+    alone: bool = False
 
 
 PER_MESSAGE = "server_cpu_us_per_message"
@@ -93,7 +97,31 @@ def runs(seconds, quick):
                  "µs", Budget(3, CHAT_100)),
              Row(f"offline-fetched{key}", f"… fetched{title}", "server_cpu_us_per_fetched", "µs", Budget(15))],
             fresh=True, repeats=False))
+    if not quick:
+        plan.append(memory())
     return plan
+
+
+MEMORY_STEPS = [10_000, 100_000, 1_000_000]
+
+
+def memory():
+    """Sessions without sockets, up to a million."""
+    few, most = MEMORY_STEPS[0], MEMORY_STEPS[-1]
+    rows = [
+        Row(f"memory-{name}", title.format(few=few, most=most), f"{metric}_{count}", unit)
+        for name, title, metric, count, unit in [
+            ("resident", "{most:,} sessions in memory, resident, each", "resident_bytes_per_session", most, "B"),
+            ("allocated", "… allocated", "allocated_bytes_per_session", most, "B"),
+            ("login", "… CPU per login", "cpu_us_per_login", most, "µs"),
+            ("same-few", "… message among {few:,}, same loop", "same_loop_cpu_us_per_message", few, "µs"),
+            ("same", "… message among {most:,}, same loop", "same_loop_cpu_us_per_message", most, "µs"),
+            ("cross-few", "… message among {few:,}, across loops", "cross_loop_cpu_us_per_message", few, "µs"),
+            ("cross", "… message among {most:,}, across loops", "cross_loop_cpu_us_per_message", most, "µs"),
+        ]
+    ]
+    arguments = ["memory", "--sessions", str(most), "--steps", ",".join(map(str, MEMORY_STEPS))]
+    return Run(arguments, rows, repeats=False, group="memory", alone=True)
 
 
 # Counts that must be nought; a run in which one is not is reported with it.

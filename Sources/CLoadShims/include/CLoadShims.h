@@ -1,5 +1,5 @@
 // What the load generator needs of Linux and Swift's Glibc module does not offer: epoll with nanoseconds, a few
-// constants, memmem. The header includes nothing of the system's, so that no type of Glibc gets a second home.
+// constants, memmem, what malloc knows. The header includes nothing of the system's, so that no type of Glibc gets a second home.
 
 #ifndef MARTLET_CLOADSHIMS_H
 #define MARTLET_CLOADSHIMS_H
@@ -41,5 +41,14 @@ ptrdiff_t load_find(const uint8_t *haystack, size_t length, const uint8_t *needl
 
 /// Lets the process have as many descriptors as it may, and returns how many those are.
 uint64_t load_raise_descriptor_limit(void);
+
+/// Bytes that malloc has given out and not got back, its own words included; over all arenas.
+uint64_t load_heap_bytes(void);
+
+/// What one allocation takes of those.
+size_t load_allocation_bytes(const void *allocation);
+
+/// Gives free pages back to the system.
+void load_trim_heap(void);
 
 #endif

@@ -56,6 +56,17 @@ struct SCRAM {
         return Array("\(withoutProof),p=\(Base64.encode(proof))".utf8)
     }
 
+    /// SCRAM-SHA-256 keys as an import takes them, with a salt that is the same for all accounts.
+    static func credential(_ password: String, rounds: Int32) -> String {
+        let mechanism = Mechanism.sha256
+        let salt = Array("martlet-load-salt".utf8)
+        let salted = mechanism.salted(password, salt: salt, rounds: rounds)
+        let stored = mechanism.hash(mechanism.keyed(salted, Array("Client Key".utf8)))
+        let server = mechanism.keyed(salted, Array("Server Key".utf8))
+        return
+            "\(mechanism.rawValue)$\(rounds):\(Base64.encode(salt))$\(Base64.encode(stored)):\(Base64.encode(server))"
+    }
+
     /// Whether the server has proved that it knows the keys.
     func isProof(_ serverFinal: [UInt8]) -> Bool {
         serverFinal == Array("v=\(Base64.encode(serverSignature))".utf8)

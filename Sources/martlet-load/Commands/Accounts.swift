@@ -31,19 +31,10 @@ struct Accounts: ParsableCommand {
         guard let file = writeAccounts == "-" ? fdopen(dup(1), "w") : fopen(writeAccounts, "w") else {
             throw LoadFailure("cannot write \(writeAccounts): \(String(cString: strerror(errno)))")
         }
-        let secret = scram ? keys() : names.password
+        let secret = scram ? SCRAM.credential(names.password, rounds: iterations) : names.password
         for number in firstUser..<(firstUser + max(0, users)) {
             fputs("\(names.prefix)\(number)@\(names.host) \(secret)\n", file)
         }
         guard fclose(file) == 0 else { throw LoadFailure("cannot write \(writeAccounts)") }
-    }
-
-    private func keys() -> String {
-        let mechanism = SCRAM.Mechanism.sha256
-        let salt = Array("martlet-load-salt".utf8)
-        let salted = mechanism.salted(names.password, salt: salt, rounds: iterations)
-        let stored = mechanism.hash(mechanism.keyed(salted, Array("Client Key".utf8)))
-        let server = mechanism.keyed(salted, Array("Server Key".utf8))
-        return "SCRAM-SHA-256$\(iterations):\(Base64.encode(salt))$\(Base64.encode(stored)):\(Base64.encode(server))"
     }
 }

@@ -11,7 +11,7 @@ struct MartletLoad: ParsableCommand {
             Every mode prints its result twice: as key=value pairs and as one line of JSON. With --pid the CPU and
             memory are those of the server's processes.
             """,
-        subcommands: [Chat.self, OpenLoop.self, Idle.self, Login.self, Offline.self, Accounts.self])
+        subcommands: [Chat.self, OpenLoop.self, Idle.self, Login.self, Offline.self, Memory.self, Accounts.self])
 }
 
 extension Settings.Security: ExpressibleByArgument, CaseIterable {

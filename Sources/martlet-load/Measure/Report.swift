@@ -37,10 +37,22 @@ struct Report {
 
     func print() {
         let readable = entries.map { "\($0.key)=\($0.text)" }.joined(separator: " ")
-        let json = entries.map { "\(Self.quoted($0.key)): \($0.json)" }.joined(separator: ", ")
         Swift.print(readable)
-        Swift.print("{\(json)}")
+        Swift.print(json)
         fflush(nil)
+    }
+
+    /// One line.
+    private var json: String {
+        "{\(entries.map { "\(Self.quoted($0.key)): \($0.json)" }.joined(separator: ", "))}"
+    }
+
+    func write(to path: String) throws {
+        guard let file = fopen(path, "w") else {
+            throw LoadFailure("cannot write \(path): \(String(cString: strerror(errno)))")
+        }
+        fputs("\(json)\n", file)
+        guard fclose(file) == 0 else { throw LoadFailure("cannot write \(path)") }
     }
 
     private static func quoted(_ text: String) -> String {

@@ -84,7 +84,7 @@ struct ServerProbe {
         return 0
     }
 
-    private static func contents(of path: String) -> String {
+    static func contents(of path: String) -> String {
         guard let file = fopen(path, "r") else { return "" }
         defer { fclose(file) }
         var bytes: [UInt8] = []

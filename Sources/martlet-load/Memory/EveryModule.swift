@@ -1,0 +1,35 @@
+import Disco
+import Messages
+import ModuleKit
+import Offline
+import Ping
+import Presence
+import Roster
+import XMPPServer
+
+/// The server as it is by default: every module, without options.
+enum EveryModule {
+    static let types: [any Module.Type] = [
+        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
+        PingModule.self,
+    ]
+
+    /// A config for one host, as the file would give it.
+    static func config(host: String) throws -> ServerConfig {
+        func scalar(_ text: String) -> ConfigNode { ConfigNode(.scalar(text, quoted: false)) }
+        let listener = ConfigNode(.map([ConfigEntry("port", scalar("0")), ConfigEntry("tls", scalar("none"))]))
+        let node = ConfigNode(
+            .map([
+                ConfigEntry("hosts", ConfigNode(.list([scalar(host)]))),
+                ConfigEntry("listen", ConfigNode(.list([listener]))),
+                ConfigEntry("modules", ConfigNode(.map(types.map { ConfigEntry($0.info.name, .empty) }))),
+            ]))
+        let report = ConfigReport(file: "martlet-load")
+        var section = report.section(node)
+        let surroundings = ServerConfig.Surroundings(directory: "/nowhere") { JID.prepared(domain: $0) }
+        var config = ServerConfig(from: &section, in: surroundings)
+        try report.finish()
+        config.limits.unauthenticated.connectionsPerAddress = config.limits.unauthenticated.connections
+        return config
+    }
+}
