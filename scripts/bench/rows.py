@@ -57,7 +57,7 @@ def chat(key, title, users, seconds, budget, *options, tls=False, on_relay=False
 def runs(seconds, quick):
     """All runs in the order they are made; `quick` makes the big ones small."""
     many = 2_000 if quick else 10_000
-    many_tls = 500 if quick else 5_000
+    many_tls = 2_000 if quick else 5_000
     offline = 1_000 if quick else 10_000
     logins = 500 if quick else 4_000
     receivers = offline // 100

@@ -22,8 +22,10 @@ final class AccountSpool: @unchecked Sendable {
     private(set) var gate: Gate
     private var lastID: Int64
     private var leased: Set<Int64> = []
-    /// Rows that the client has and whose deletion failed; tried again with the next page or deletion.
+    /// Rows that the client has and that the store has not been told of, or has failed to delete; told at the end of
+    /// the turn, or tried again with the next page or deletion.
     private var undeleted: [Int64] = []
+    private var isDeletionDue = false
     /// Rows queued for the journal whose commit is not known yet.
     private var pending = 0
     private var isReading = false
@@ -116,11 +118,21 @@ final class AccountSpool: @unchecked Sendable {
 
     // MARK: Leases
 
-    /// The client has these rows.
+    /// The client has these rows. What arrives in one turn is deleted at once.
     func delete(_ rows: [Int64]) {
-        let rows = undeleted + rows
-        guard let owner = account.owner, !rows.isEmpty else { return }
+        undeleted += rows
+        guard !undeleted.isEmpty, !isDeletionDue else { return }
+        isDeletionDue = true
+        let held = Confined(account)
+        shard.loop.defer_ { self.deleteNow(of: held.value) }
+    }
+
+    /// - Parameter account: kept alive until then.
+    private func deleteNow(of account: LocalAccount) {
+        isDeletionDue = false
+        let rows = undeleted
         undeleted = []
+        guard let owner = account.owner else { return }
         let (loop, held) = (shard.loop, Confined(account))
         shard.storage.submit([.unspool(Self.store, owner, ids: rows)]) { [self] result in
             loop.post(.work { self.deleted(rows, result, of: held.value) })
@@ -137,6 +149,7 @@ final class AccountSpool: @unchecked Sendable {
             leased.subtract(rows)
         } else {
             shard.counts.failedCommits += 1
+            // Behind it nothing is due: a store that fails is not asked again at once.
             undeleted += rows
         }
     }
