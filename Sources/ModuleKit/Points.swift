@@ -149,15 +149,3 @@ public struct HotPoint<Event> {
             Registration(module: module, stage: stage, interest: interest, after: after, handler: handler))
     }
 }
-
-/// A rare moment of a session's life; handlers run in the order of the modules' list.
-public struct SessionPoint {
-    public internal(set) var registrations: [(module: String, handler: (any Session) -> Void)] = []
-    var module = ""
-
-    init() {}
-
-    public mutating func add(_ handler: @escaping (any Session) -> Void) {
-        registrations.append((module, handler))
-    }
-}
