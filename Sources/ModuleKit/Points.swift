@@ -101,7 +101,8 @@ public struct Arriving {
     }
 }
 
-/// A stanza about to be written to one session.
+/// A stanza about to be written to one session. Taken or refused here it does not go to this session; nobody is told,
+/// for other sessions may have it.
 public struct Sending {
     public let session: any Session
     public var stanza: Stanza
