@@ -101,9 +101,10 @@ let package = Package(
         test(
             "XMPPTransportTests",
             [
-                "XMPPTransport", "XMPPServer", "ModuleKit", "XMPPCore", "XML", "COpenSSL", nio("NIOCore"),
-                nio("NIOPosix"),
-                nio("NIOConcurrencyHelpers"),
+                "XMPPTransport", "XMPPServer", "XMPPStream", "ModuleTesting", "StorageMemory", "ModuleKit", "XMPPCore",
+                "XML",
+                "COpenSSL",
+                logging, nio("NIOCore"), nio("NIOPosix"), nio("NIOConcurrencyHelpers"),
             ]),
         test("ModulesTests", inProcess),
         test("XMPPServerTests", inProcess),
@@ -111,7 +112,7 @@ let package = Package(
         test("XMLTests", ["XML"]),
         test("XMPPCoreTests", ["XMPPCore", "XML"]),
         test("FramingTests", ["XMPPTransport", "XMPPCore", "XML"]),
-        test("XMPPStreamTests", ["XMPPStream", "XMPPCore", "XML"]),
+        test("XMPPStreamTests", ["XMPPTransport", "XMPPStream", "XMPPCore", "XML"]),
     ] + modules,
     swiftLanguageModes: [.v6]
 )

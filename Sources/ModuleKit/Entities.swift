@@ -14,6 +14,8 @@ public protocol Session: AnyObject {
     var state: StateContainer { get set }
     /// False while the connection is lost and the client may still resume (XEP-0198 §5).
     var isConnected: Bool { get }
+    /// For how long no byte came that the server was ready to read; zero without a connection.
+    var silence: Duration { get }
 
     /// Sends a stanza to this client, through the `sending` point. The session holds the receipt until the client has
     /// the stanza; if it ends before, the kernel sees to what is left (DESIGN: what is left in a dead session's queue).
@@ -27,6 +29,9 @@ public protocol Session: AnyObject {
 
     /// Ends the stream with an error. A session closed so cannot be resumed.
     func close(_ error: StreamError)
+    /// The client seems to be dead: cuts its connection. A session that can be resumed waits for the client as after
+    /// any lost connection, another one ends with the error.
+    func disconnect(_ error: StreamError)
 }
 
 extension Session {

@@ -113,12 +113,21 @@ public struct HostBuilder {
     public var sending = HotPoint<Sending>()
     public var undeliverable = HotPoint<Undeliverable>()
 
+    /// A client proved who it is, before it resumes or binds: refuse it or just watch. On the account's home loop.
+    public var authenticated = MomentPoint<(Authenticated) -> AuthenticatedVerdict>()
+    /// A session is being made, between its bind request and the answer.
+    public var inline = MomentPoint<(inout Inline) -> Void>()
     /// A session got its resource, before its first stanza.
     public var bound = SessionPoint()
     /// A session became able to take messages for the bare address: after the presence itself was handled.
     public var available = SessionPoint()
     /// A session has ended for good; it still has its presence.
     public var closed = SessionPoint()
+    /// An account was made, durably.
+    public var accountCreated = AccountPoint()
+    /// An account was removed, durably: its rows are gone and its sessions have ended; what was in memory of it is
+    /// still there.
+    public var accountRemoved = AccountPoint()
 
     public private(set) var disco: [Target: DiscoInfo] = [:]
     public private(set) var iqRoutes: [IQRoute] = []
@@ -128,6 +137,7 @@ public struct HostBuilder {
     public private(set) var counters: [Counter] = []
     public private(set) var streamFeatures: [Element] = []
     public private(set) var spoolPolicy: SpoolPolicy?
+    public private(set) var silence: [SilenceHandler] = []
     private var services: [ObjectIdentifier: Any] = [:]
     private var module = ""
 
@@ -142,9 +152,13 @@ public struct HostBuilder {
         arriving.module = module
         sending.module = module
         undeliverable.module = module
+        authenticated.module = module
+        inline.module = module
         bound.module = module
         available.module = module
         closed.module = module
+        accountCreated.module = module
+        accountRemoved.module = module
     }
 
     /// Advertises a feature at these targets (XEP-0030 §3). What runs is advertised: call it where the feature is
@@ -221,6 +235,12 @@ public struct HostBuilder {
     /// How messages are kept for accounts of this host. One module says it; without one nothing is kept.
     public mutating func spool(_ policy: SpoolPolicy) {
         spoolPolicy = policy
+    }
+
+    /// Calls once per silence: when a connected client has sent no byte for so long, and again only after it has.
+    /// Costs nothing per stanza.
+    public mutating func idle(after silence: Duration, _ handler: @escaping (any Session) -> Void) {
+        self.silence.append(SilenceHandler(module: module, after: silence, handler: handler))
     }
 
     public mutating func provide<Service>(_ type: Service.Type, _ service: Service) {

@@ -101,7 +101,8 @@ public struct Arriving {
     }
 }
 
-/// A stanza about to be written to one session.
+/// A stanza about to be written to one session. Taken or refused here it does not go to this session; nobody is told,
+/// for other sessions may have it.
 public struct Sending {
     public let session: any Session
     public var stanza: Stanza
@@ -147,17 +148,5 @@ public struct HotPoint<Event> {
     ) {
         registrations.append(
             Registration(module: module, stage: stage, interest: interest, after: after, handler: handler))
-    }
-}
-
-/// A rare moment of a session's life; handlers run in the order of the modules' list.
-public struct SessionPoint {
-    public internal(set) var registrations: [(module: String, handler: (any Session) -> Void)] = []
-    var module = ""
-
-    init() {}
-
-    public mutating func add(_ handler: @escaping (any Session) -> Void) {
-        registrations.append((module, handler))
     }
 }

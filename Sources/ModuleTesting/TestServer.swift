@@ -109,8 +109,22 @@ public final class TestServer {
         }
         let creation = Mutation.createAccount(
             host: account.domain, local: account.local, created: simulation.clock.wallClock, credentials: credentials)
-        memory.submit([creation]) { _ in }
-        server.accountChanged(account)
+        memory.submit([creation]) { [server] _ in server.accountCreated(account) }
+    }
+
+    /// Removes an account as the command does.
+    public func removeAccount(_ address: String) async {
+        guard let account = BareJID(address) else { return }
+        let (server, memory) = (server, memory)
+        await pump {
+            let departing = await server.prepareRemoval(of: account)
+            let owner = try? await memory.read([]) { snapshot throws(StorageError) in
+                try snapshot.account(host: account.domain, local: account.local)?.owner
+            }
+            if let owner = owner ?? nil { _ = try? await memory.submit([.removeAccount(owner)]) }
+            server.accountRemoved(account, departing)
+        }
+        settle()
     }
 
     /// A client that has not connected yet: `logIn()` begins.
@@ -153,6 +167,14 @@ public final class TestServer {
         let server = server
         simulation.turn(loop.index) { transport.handler = server.accept(transport, tls: mode) }
         return transport
+    }
+
+    /// A number of `martlet status`; a module's counter is `MODULE_NAME`.
+    public func status(_ name: String) async -> Int? {
+        let server = server
+        let output = await pump { try? await server.run("status", CommandInput()) }
+        guard case .table(_, let rows) = output else { return nil }
+        return rows.first { $0[0] == name }.flatMap { Int($0[1]) }
     }
 
     // MARK: Time

@@ -126,6 +126,7 @@ extension Server {
         _ = await onEachShard { shard in
             var problems: [String] = []
             shard.world = ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems)
+            for session in shard.sessions.values { session.watchSilence() }
         }
         current.withLock { current in
             current.config.hosts = config.hosts
@@ -171,6 +172,10 @@ enum Pipeline {
             lines += point("arriving", table.arriving)
             lines += point("sending", table.sending)
             lines += point("undeliverable", table.undeliverable)
+            for moment in table.moments {
+                let modules = moment.modules.isEmpty ? "nobody" : moment.modules.joined(separator: ", ")
+                lines.append("  \(moment.name): \(modules)")
+            }
             for route in table.iq.all {
                 let targets = route.targets.map { "\($0)" }.joined(separator: " ")
                 lines.append(

@@ -94,8 +94,8 @@ public final class Server: Sendable {
 
     func shard(of loop: any Loop) -> Shard { shards[loop.index] }
 
-    /// A connection has come, on its transport's loop; with direct TLS when the handshake is done. One too many is cut
-    /// at once.
+    /// A connection has come, on its transport's loop; with direct TLS before the handshake, so that who never ends one
+    /// counts too. One too many is cut at once.
     public func accept(_ transport: any StreamTransport, tls: TLSMode) -> any StreamHandler {
         guard admission.enter(transport.peer) else {
             count(\.refused)
@@ -119,7 +119,7 @@ public final class Server: Sendable {
             streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
     }
 
-    /// An account was made or removed, or has another password: its sessions end, and nothing old is believed of it.
+    /// An account has another password: its sessions end, and nothing old is believed of it.
     public func accountChanged(_ address: BareJID) {
         let shard = shards[office.home(of: address)]
         shard.loop.post(.work { shard.accountChanged(address) })

@@ -1,33 +1,6 @@
 public import ModuleKit
 import XMPPStream
 
-/// The facts about the other end that policies need.
-public struct PeerInfo: Hashable, Sendable {
-    /// Numeric address, no port: `192.0.2.1`, `2001:db8::1`.
-    public var address: String
-    public var port: Int
-
-    public init(address: String, port: Int) {
-        self.address = address
-        self.port = port
-    }
-}
-
-/// What is known of a stream's TLS once it is established.
-public struct TLSInfo: Hashable, Sendable {
-    /// `TLSv1.2` or `TLSv1.3`.
-    public var version: String
-    public var cipher: String
-    /// The name the client asked for, if it did.
-    public var serverName: String?
-
-    public init(version: String, cipher: String, serverName: String?) {
-        self.version = version
-        self.cipher = cipher
-        self.serverName = serverName
-    }
-}
-
 public enum ChannelBindingType: String, Hashable, Sendable, CaseIterable {
     /// RFC 9266, TLS 1.3 and 1.2 with extended master secret.
     case tlsExporter = "tls-exporter"
@@ -46,6 +19,8 @@ public protocol StreamTransport: AnyObject {
     /// Nil while the bytes are in clear.
     var tls: TLSInfo? { get }
     func channelBinding(_ type: ChannelBindingType) -> [UInt8]?
+    /// When the last bytes came, white space too; at first when the connection was made.
+    var lastHeard: Instant { get }
 
     /// Applies from the next bytes on.
     var limits: XMLLimits { get set }

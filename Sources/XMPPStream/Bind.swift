@@ -55,6 +55,16 @@ public enum Bind {
         return iq
     }
 
+    /// The same result with further elements beside the address.
+    public static func result(_ answer: Element, adding elements: [Element]) -> Element {
+        guard !elements.isEmpty, var bind = answer.first("bind", .bind) else { return answer }
+        for element in elements { bind.append(element) }
+        var iq = Element(answer.name, .client)
+        iq.attributes = answer.attributes
+        iq.append(bind)
+        return iq
+    }
+
     static func refusal(id: String?, _ error: StanzaError) -> Element {
         var iq = Element("iq", .client)
         iq[attribute: "type"] = "error"

@@ -167,6 +167,15 @@ extension C2SNegotiation.Phase {
         }
     }
 
+    mutating func refuseAuthenticated(_ failure: SASLFailure, _ facts: inout Facts) -> C2SNegotiation.Rejection? {
+        guard case .restarting = self, case .rejected(let rejection) = reject(failure, facts.account, &facts) else {
+            return nil
+        }
+        facts.account = nil
+        facts.reached.remove(.authenticated)
+        return rejection
+    }
+
     /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
     private mutating func reject(
         _ failure: SASLFailure, _ account: BareJID?, _ facts: inout Facts

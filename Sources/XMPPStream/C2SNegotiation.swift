@@ -141,6 +141,12 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         phase.resume(&facts) { sasl in sasl.awaitsOwner ? sasl.fail(failure) : nil }
     }
 
+    /// The owner does not let in who has just authenticated: as if the authentication had failed. Only before the
+    /// `<success/>` was sent. Nil: nobody has just authenticated.
+    public mutating func refuseAuthenticated(_ failure: SASLFailure) -> Rejection? {
+        phase.refuseAuthenticated(failure, &facts)
+    }
+
     /// The session is bound: the answer to send, and the end of this machine. Nil: nobody asked.
     public mutating func bound(as address: JID) -> Element? {
         phase.bound(address)

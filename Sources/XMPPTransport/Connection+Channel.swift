@@ -11,11 +11,8 @@ extension Connection: ChannelInboundHandler {
         descriptor = Self.descriptor(of: context)
         guard phase != .moved else { return arrive() }
         origin.counters.accepted.increment()
-        if origin.options.security == .direct {
-            awaitHandshake()
-        } else {
-            handler = origin.makeHandler(self)
-        }
+        handler = origin.makeHandler(self)
+        if origin.options.security == .direct, phase == .open { awaitHandshake() }
     }
 
     static func descriptor(of context: ChannelHandlerContext) -> CInt {

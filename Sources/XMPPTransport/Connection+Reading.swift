@@ -19,6 +19,7 @@ extension Connection {
 
     /// Bytes from the socket.
     func ingest(_ bytes: UnsafeRawBufferPointer) {
+        lastHeard = nioLoop.now
         switch phase {
         case .open:
             if flags.contains(.deaf) { return }

@@ -52,11 +52,7 @@ extension Connection {
         addressedHost = nil
         flags.insert(.secured)
         origin.counters.handshakes.increment()
-        if let handler {
-            handler.tlsEstablished()
-        } else {
-            handler = origin.makeHandler(self)
-        }
+        handler?.tlsEstablished()
         touch()
     }
 

@@ -74,6 +74,7 @@ final class Connection: @unchecked Sendable {
     /// Exists while the kernel does not take what is written.
     var backlog: Backlog?
     var session: TLSSession?
+    var lastHeard: Instant
     /// Arrived and not looked at; TLS records where TLS is spoken.
     var held: [UInt8] = []
     /// TLS bytes that arrived since the last one of use.
@@ -98,6 +99,7 @@ final class Connection: @unchecked Sendable {
         nioLoop = loop
         self.peer = peer
         self.origin = origin
+        lastHeard = loop.now
         framing = TCPStreamFraming(pool: loop.resources.parsers, limits: origin.options.limits)
         origin.counters.live.increment()
     }

@@ -1,4 +1,5 @@
 internal import Glibc
+internal import ModuleKit
 internal import NIOConcurrencyHelpers
 internal import NIOCore
 internal import NIOPosix

@@ -17,9 +17,8 @@ public final class TransportGroup: Sendable {
         loops = nioLoops
     }
 
-    /// Opens a port. Each connection gets its handler from `makeHandler`, on its loop: when it is accepted, or with
-    /// TLS from the first byte when the handshake is done (`tls` of the transport is set by then, and `tlsEstablished`
-    /// is not called).
+    /// Opens a port. Each connection gets its handler from `makeHandler`, on its loop, when it is accepted; with TLS
+    /// from the first byte too, where `tlsEstablished` is the first thing that the handler hears.
     ///
     /// Connections begin on any of the loops. Throws `ListenerFailure`.
     public func listen(

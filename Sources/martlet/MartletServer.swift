@@ -90,12 +90,18 @@ final class MartletServer: RunningServer {
         }
         let output: CommandOutput
         switch command {
-        case "account add": output = try await accounts.add(address, password: try secret(input))
-        case "account remove": output = try await accounts.remove(address)
-        case "account password": output = try await accounts.setPassword(try secret(input), of: address)
+        case "account add":
+            output = try await accounts.add(address, password: try secret(input))
+            server.accountCreated(address)
+        case "account remove":
+            let departing = await server.prepareRemoval(of: address)
+            output = try await accounts.remove(address)
+            server.accountRemoved(address, departing)
+        case "account password":
+            output = try await accounts.setPassword(try secret(input), of: address)
+            server.accountChanged(address)
         default: throw .usage("there is no command \"\(command.prefix(100))\"")
         }
-        server.accountChanged(address)
         return output
     }
 
@@ -121,7 +127,9 @@ final class MartletServer: RunningServer {
             new.append(NewAccount(address: address, credentials: credentials))
         }
         let outcomes = try await accounts.create(new)
-        for account in new { server.accountChanged(account.address) }
+        for (account, outcome) in zip(new, outcomes) where outcome == .created {
+            server.accountCreated(account.address)
+        }
         return .table(
             columns: ["address", "outcome"],
             rows: zip(new, outcomes).map { [$0.address.description, $1.rawValue] })

@@ -7,31 +7,6 @@ import Presence
 import Roster
 import Testing
 
-@Suite struct PingTests {
-    @Test func `the host answers a ping, and so does the own account`() async throws {
-        let server = try await TestServer(standardModules)
-        let romeo = try server.login("romeo@example.org/orchard")
-        for address in ["example.org", "romeo@example.org"] {
-            romeo.send("<iq type='get' id='p' to='\(address)'><ping xmlns='urn:xmpp:ping'/></iq>")
-            server.settle()
-            try romeo.expect("<iq type='result' id='p' from='\(address)' to='romeo@example.org/orchard'/>")
-        }
-        await server.stop()
-    }
-
-    @Test func `strangers do not learn from a ping that an account is there`() async throws {
-        let server = try await TestServer(standardModules)
-        let romeo = try server.login("romeo@example.org/orchard")
-        _ = try server.login("juliet@example.org/balcony")
-        romeo.send("<iq type='get' id='p' to='juliet@example.org'><ping xmlns='urn:xmpp:ping'/></iq>")
-        server.settle()
-        try romeo.expect(
-            "<iq type='error' id='p'><error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>"
-        )
-        await server.stop()
-    }
-}
-
 @Suite struct DiscoTests {
     private func features(_ modules: [any Module.Type]) async throws -> Set<String> {
         let server = try await TestServer(modules)

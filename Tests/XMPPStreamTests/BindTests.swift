@@ -7,9 +7,10 @@ import XMPPStream
         answer?.first("error", .client)?.elements.first?.name
     }
 
-    @Test func `a client may leave the resource to the server`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a client may leave the resource to the server`(_ framing: FramingKind) {
         for element in [Client.bind(), Client.bind("")] {
-            let stream = Stream()
+            let stream = Stream(framing)
             _ = stream.authenticate()
             #expect(stream.send(element) == .bind(BindRequest(id: "b1", resource: nil)))
         }
@@ -18,9 +19,10 @@ import XMPPStream
         #expect(Bind.makeResource().utf8.count == 16)
     }
 
-    @Test func `BAD-INPUTS 16: a resource is canonical before anybody sees it`() {
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 16: a resource is canonical before anybody sees it`(_ framing: FramingKind) {
         for (wanted, canonical) in [("e\u{301}", "\u{E9}"), ("a\u{A0}b", "a b"), ("Caf\u{E9}", "Caf\u{E9}")] {
-            let stream = Stream()
+            let stream = Stream(framing)
             _ = stream.authenticate()
             guard case .bind(let request) = stream.send(Client.bind(wanted)) else {
                 Issue.record("refused")
@@ -30,11 +32,13 @@ import XMPPStream
         }
     }
 
-    @Test(arguments: [String(repeating: "x", count: 1 << 20), "a\u{202E}b", "\u{E000}", "a\u{200B}b", "\u{FFFE}"])
+    @Test(
+        arguments: [String(repeating: "x", count: 1 << 20), "a\u{202E}b", "\u{E000}", "a\u{200B}b"],
+        FramingKind.allCases)
     func `BAD-INPUTS 16: a resource that breaks the rules is a bad request, and the client may ask again`(
-        _ resource: String
+        _ resource: String, _ framing: FramingKind
     ) {
-        let stream = Stream()
+        let stream = Stream(framing)
         _ = stream.authenticate()
         guard case .reply(let answer) = stream.send(Client.bind(resource)) else {
             Issue.record("not refused")
@@ -45,9 +49,21 @@ import XMPPStream
         #expect(stream.send(Client.bind("x")) == .bind(BindRequest(id: "b1", resource: "x")))
     }
 
-    @Test func `BAD-INPUTS 20: a request without an id or of another type is a bad request`() {
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 16: a character that no XML holds is refused as well`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.authenticate()
+        guard case .reply(let answer) = stream.hand(Client.bind("\u{FFFE}")) else {
+            Issue.record("not refused")
+            return
+        }
+        #expect(Self.error(answer) == "bad-request")
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 20: a request without an id or of another type is a bad request`(_ framing: FramingKind) {
         for element in [Client.bind("x", id: nil), Client.bind("x", id: ""), Client.bind("x", type: "get")] {
-            let stream = Stream()
+            let stream = Stream(framing)
             _ = stream.authenticate()
             guard case .reply(let answer) = stream.send(element) else {
                 Issue.record("not refused")
@@ -58,8 +74,9 @@ import XMPPStream
         }
     }
 
-    @Test func `the owner may refuse a resource`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `the owner may refuse a resource`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.authenticate()
         #expect(stream.refuseBind(.conflict) == nil)
         _ = stream.send(Client.bind("x"))
@@ -70,17 +87,28 @@ import XMPPStream
         #expect(stream.refuseBind(.conflict) == nil)
     }
 
-    @Test func `an element while the owner decides ends the stream`() {
-        let stream = Stream()
+    @Test func `what modules answer stands behind the address, and nothing else changes`() {
+        let answer = Bind.result(id: "b1", JID(Host.romeo, resource: "x"))
+        #expect(Bind.result(answer, adding: []) == answer)
+        let longer = Bind.result(answer, adding: [Element("x", Namespace("urn:example:x"))])
+        #expect(longer.attributes == answer.attributes)
+        #expect(longer.first("bind", .bind)?.elements.map(\.name) == ["jid", "x"])
+        #expect(longer.elements.count == 1)
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `an element while the owner decides ends the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.authenticate()
         _ = stream.send(Client.bind("x"))
         #expect(stream.send(Client.bind("y")).error == .policyViolation)
         #expect(stream.bound(as: JID(Host.romeo, resource: "x")) == nil)
     }
 
-    @Test func `a client may resume, and bind when that fails`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a client may resume, and bind when that fails`(_ framing: FramingKind) {
         let resume = Element("resume", .streamManagement, ["previd": "some-id", "h": "7"])
-        let stream = Stream()
+        let stream = Stream(framing)
         _ = stream.authenticate()
         #expect(!stream.resumed())
         #expect(stream.send(resume) == .resume(ResumeRequest(previd: "some-id", h: 7)))
@@ -93,7 +121,7 @@ import XMPPStream
         _ = stream.send(Client.bind("x"))
         #expect(stream.bound(as: JID(Host.romeo, resource: "x")) != nil)
 
-        let other = Stream()
+        let other = Stream(framing)
         _ = other.authenticate()
         _ = other.send(resume)
         #expect(other.resumed())
@@ -101,9 +129,10 @@ import XMPPStream
         #expect(other.refuseResume(.itemNotFound) == nil)
     }
 
-    @Test func `stream management waits for the resource`() {
+    @Test(arguments: FramingKind.allCases)
+    func `stream management waits for the resource`(_ framing: FramingKind) {
         for name in ["enable", "r"] {
-            let stream = Stream()
+            let stream = Stream(framing)
             _ = stream.authenticate()
             #expect(
                 stream.send(Element(name, .streamManagement))
@@ -112,15 +141,17 @@ import XMPPStream
         }
     }
 
-    @Test func `a host without stream management does not know its elements`() {
-        let stream = Stream(policy: HostPolicy(authentication: Host.policy, streamManagement: false))
+    @Test(arguments: FramingKind.allCases)
+    func `a host without stream management does not know its elements`(_ framing: FramingKind) {
+        let stream = Stream(framing, policy: HostPolicy(authentication: Host.policy, streamManagement: false))
         _ = stream.authenticate()
         let resume = Element("resume", .streamManagement, ["previd": "x", "h": "0"])
         #expect(stream.send(resume).error == .unsupportedStanzaType)
     }
 
-    @Test func `resuming before authentication ends the stream`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `resuming before authentication ends the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         let resume = Element("resume", .streamManagement, ["previd": "x", "h": "0"])
         #expect(stream.send(resume).error == .unsupportedStanzaType)

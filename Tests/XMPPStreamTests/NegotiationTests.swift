@@ -3,8 +3,9 @@ import XMPPCore
 import XMPPStream
 
 @Suite struct NegotiationTests {
-    @Test func `a client goes from the first header to a bound session`() throws {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `a client goes from the first header to a bound session`(_ framing: FramingKind) throws {
+        let stream = Stream(framing)
         let opened = stream.open(Client.header(from: "Romeo@example.net"))
         #expect(opened.features?.outline == ["starttls"])
         #expect(opened.features?.elements.first?.first("required", .tls) != nil)
@@ -55,79 +56,89 @@ import XMPPStream
         #expect(stream.isEnded)
     }
 
-    @Test(arguments: [
-        (TLSMode.required, false, ["starttls"]),
-        (.optional, false, ["starttls", "mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
-        (.none, false, ["mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
-        (.none, true, ["mechanisms[SCRAM-SHA-256 SCRAM-SHA-1 PLAIN]"]),
-        (.optional, true, ["starttls", "mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
-    ])
-    func `what is offered in clear follows from the listener`(_ tls: TLSMode, _ plain: Bool, _ features: [String]) {
+    @Test(
+        arguments: [
+            (TLSMode.required, false, ["starttls"]),
+            (.optional, false, ["starttls", "mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
+            (.none, false, ["mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
+            (.none, true, ["mechanisms[SCRAM-SHA-256 SCRAM-SHA-1 PLAIN]"]),
+            (.optional, true, ["starttls", "mechanisms[SCRAM-SHA-256 SCRAM-SHA-1]"]),
+        ], FramingKind.allCases)
+    func `what is offered in clear follows from the listener`(
+        _ offer: (tls: TLSMode, plain: Bool, features: [String]), _ framing: FramingKind
+    ) {
         var authentication = Host.policy
-        authentication.allowsPlainInClear = plain
-        let stream = Stream(tls, policy: HostPolicy(authentication: authentication))
+        authentication.allowsPlainInClear = offer.plain
+        let stream = Stream(framing, offer.tls, policy: HostPolicy(authentication: authentication))
         let offered = stream.open().features
-        #expect(offered?.outline == features)
-        #expect((offered?.first("starttls", .tls)?.first("required", .tls) != nil) == (tls == .required))
+        #expect(offered?.outline == offer.features)
+        #expect((offered?.first("starttls", .tls)?.first("required", .tls) != nil) == (offer.tls == .required))
     }
 
-    @Test func `direct TLS needs no STARTTLS, and nothing happens before it`() {
-        let stream = Stream(.direct)
+    @Test(arguments: FramingKind.allCases)
+    func `direct TLS needs no STARTTLS, and nothing happens before it`(_ framing: FramingKind) {
+        let stream = Stream(framing, .direct)
         stream.tlsEstablished(ChannelBindings(serverEndPoint: [4]))
         #expect(stream.open().features?.outline.last == "sasl-channel-binding[tls-server-end-point]")
         #expect(stream.send(Element("starttls", .tls)) == .refuseTLS(Element("failure", .tls)))
-        let clear = Stream(.direct)
+        let clear = Stream(framing, .direct)
         #expect(clear.open().error == .policyViolation)
     }
 
-    @Test func `without channel bindings there is no -PLUS and no list of types`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `without channel bindings there is no -PLUS and no list of types`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         #expect(stream.secure(.none).features?.outline == ["mechanisms[SCRAM-SHA-256 SCRAM-SHA-1 PLAIN]"])
     }
 
-    @Test func `features of modules appear when their conditions are met`() {
+    @Test(arguments: FramingKind.allCases)
+    func `features of modules appear when their conditions are met`(_ framing: FramingKind) {
         let features = [
             StreamFeature(Element("ver", .rosterVersioning)),
             StreamFeature(Element("early", Namespace("urn:example:early")), requires: [], forbids: .authenticated),
         ]
         let policy = HostPolicy(authentication: Host.policy, streamManagement: false, features: features)
-        let stream = Stream(policy: policy)
+        let stream = Stream(framing, policy: policy)
         #expect(stream.open().features?.outline == ["starttls", "early"])
-        let later = Stream(policy: policy)
+        let later = Stream(framing, policy: policy)
         #expect(later.authenticate().features?.outline == ["bind", "ver"])
     }
 
     // MARK: Headers
 
-    @Test func `a missing, malformed or foreign host ends the stream`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a missing, malformed or foreign host ends the stream`(_ framing: FramingKind) {
         for (to, error) in [
             (nil, StreamError.Condition.improperAddressing), ("", .improperAddressing), ("example.com", .hostUnknown),
             ("romeo@example.net", .hostUnknown), ("exa mple.net", .hostUnknown), ("example.net/x", .hostUnknown),
         ] {
-            let stream = Stream()
+            let stream = Stream(framing)
             #expect(stream.open(Client.header(to)).error == error)
             #expect(stream.isEnded)
             #expect(stream.send(Element("starttls", .tls)).error != nil)
         }
     }
 
-    @Test func `a host is known by any form of its name`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a host is known by any form of its name`(_ framing: FramingKind) {
         for name in ["EXAMPLE.net", "example.net.", "\u{FF45}xample.net"] {
-            let stream = Stream()
+            let stream = Stream(framing)
             #expect(stream.open(Client.header(name)).features != nil)
             #expect(stream.host == "example.net")
         }
     }
 
-    @Test(arguments: [nil, "", "0.9", "1", "x", "1.x", "-1.0", "1.0.0", "99999999999.0"] as [String?])
-    func `a version that is not 1_0 or later is not supported`(_ version: String?) {
-        let stream = Stream()
+    @Test(
+        arguments: [nil, "", "0.9", "1", "x", "1.x", "-1.0", "1.0.0", "99999999999.0"] as [String?],
+        FramingKind.allCases)
+    func `a version that is not 1_0 or later is not supported`(_ version: String?, _ framing: FramingKind) {
+        let stream = Stream(framing)
         #expect(stream.open(Client.header(version: version)).error == .unsupportedVersion)
     }
 
-    @Test(arguments: ["1.0", "1.1", "2.0"])
-    func `later versions are answered with ours`(_ version: String) {
-        let stream = Stream()
+    @Test(arguments: ["1.0", "1.1", "2.0"], FramingKind.allCases)
+    func `later versions are answered with ours`(_ version: String, _ framing: FramingKind) {
+        let stream = Stream(framing)
         guard case .respond(let header, _) = stream.open(Client.header(version: version)) else {
             Issue.record("refused")
             return
@@ -135,58 +146,69 @@ import XMPPStream
         #expect(header.version == "1.0")
     }
 
-    @Test func `BAD-INPUTS 7: the host is the one of the first header for good`() {
-        let afterTLS = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 7: the host is the one of the first header for good`(_ framing: FramingKind) {
+        let afterTLS = Stream(framing)
         _ = afterTLS.open()
         _ = afterTLS.send(Element("starttls", .tls))
         afterTLS.tlsEstablished(Host.bindings)
         #expect(afterTLS.open(Client.header("example.org")).error == .policyViolation)
-        let afterSASL = Stream()
+        let afterSASL = Stream(framing)
         _ = afterSASL.secure()
         _ = afterSASL.plain()
         #expect(afterSASL.open(Client.header("example.org")).error == .notAuthorized)
     }
 
-    @Test func `BAD-INPUTS 17: after authentication the from of a header is the own account or nothing`() {
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 17: after authentication the from of a header is the own account or nothing`(
+        _ framing: FramingKind
+    ) {
         for (from, error) in [
             (nil, nil), ("romeo@example.net", nil), ("ROMEO@example.net/x", nil),
             ("juliet@example.net", StreamError.Condition.invalidFrom), ("example.net", .invalidFrom),
             ("@", .invalidFrom),
         ] {
-            let stream = Stream()
+            let stream = Stream(framing)
             _ = stream.secure()
             _ = stream.plain()
             #expect(stream.open(Client.header(from: from)).error == error)
         }
     }
 
-    @Test func `BAD-INPUTS 7: a second header at the wrong time ends the stream`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 7: a second header at the wrong time ends the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.open()
-        #expect(stream.open().error == .badFormat)
+        // Behind the first one an XML declaration is a fault of its own.
+        let fault: StreamError.Condition = framing == .stream ? .restrictedXML : .badFormat
+        #expect(stream.open().error == fault)
         #expect(stream.isEnded)
-        let bound = Stream()
+        #expect(stream.hand(Client.header()).error == .badFormat)
+        let bound = Stream(framing)
         _ = bound.authenticate()
-        #expect(bound.open().error == .badFormat)
+        #expect(bound.open().error == fault)
+        #expect(bound.hand(Client.header()).error == .badFormat)
     }
 
     // MARK: Order
 
-    @Test func `elements before a header, or while one is due, end the stream`() {
-        let early = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `elements before a header, or while one is due, end the stream`(_ framing: FramingKind) {
+        let early = Stream(framing)
         #expect(early.send(Element("starttls", .tls)).error == .policyViolation)
-        let handshake = Stream()
+        let handshake = Stream(framing)
         _ = handshake.open()
         _ = handshake.send(Element("starttls", .tls))
         #expect(handshake.send(Client.auth("PLAIN", "\0romeo\0wherefore")).error == .policyViolation)
-        let restart = Stream()
+        let restart = Stream(framing)
         _ = restart.secure()
         _ = restart.plain()
         #expect(restart.send(Client.bind()).error == .policyViolation)
     }
 
-    @Test func `BAD-INPUTS 12: authentication before the required TLS is refused and counted`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 12: authentication before the required TLS is refused and counted`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.open()
         for mechanism in ["PLAIN", "SCRAM-SHA-256"] {
             let rejection = stream.send(Client.auth(mechanism, "\0romeo\0wherefore")).rejection
@@ -197,53 +219,66 @@ import XMPPStream
         #expect(last?.closing?.condition == .policyViolation)
     }
 
-    @Test func `BAD-INPUTS 12: PLAIN in clear is refused where TLS is optional or absent`() {
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 12: PLAIN in clear is refused where TLS is optional or absent`(_ framing: FramingKind) {
         for tls in [TLSMode.optional, .none] {
-            let stream = Stream(tls)
+            let stream = Stream(framing, tls)
             _ = stream.open()
             let rejection = stream.send(Client.auth("PLAIN", "\0romeo\0wherefore")).rejection
             #expect(rejection?.failure.condition == .encryptionRequired)
         }
     }
 
-    @Test func `STARTTLS is refused where it is not offered`() {
+    @Test(arguments: FramingKind.allCases)
+    func `STARTTLS is refused where it is not offered`(_ framing: FramingKind) {
         for tls in [TLSMode.none, .required] {
-            let stream = Stream(tls)
+            let stream = Stream(framing, tls)
             _ = tls == .none ? stream.open() : stream.secure()
             #expect(stream.send(Element("starttls", .tls)) == .refuseTLS(Element("failure", .tls)))
             #expect(stream.isEnded)
         }
-        let bound = Stream()
+        let bound = Stream(framing)
         _ = bound.authenticate()
         #expect(bound.send(Element("starttls", .tls)) == .refuseTLS(Element("failure", .tls)))
     }
 
-    @Test(arguments: ["iq", "message", "presence"])
-    func `a stanza before its time is not authorized`(_ name: String) {
-        let clear = Stream()
+    @Test(arguments: ["iq", "message", "presence"], FramingKind.allCases)
+    func `a stanza before its time is not authorized`(_ name: String, _ framing: FramingKind) {
+        let clear = Stream(framing)
         _ = clear.open()
         #expect(clear.send(Element(name, .client)).error == .notAuthorized)
-        let secure = Stream()
+        let secure = Stream(framing)
         _ = secure.secure()
         #expect(secure.send(Element(name, .client)).error == .notAuthorized)
-        let unbound = Stream()
+        let unbound = Stream(framing)
         _ = unbound.authenticate()
         #expect(unbound.send(Element(name, .client)).error == .notAuthorized)
     }
 
-    @Test(arguments: [
-        Element("starttls", .sasl), Element("auth", .tls), Element("stream", .streams), Element("features", .streams),
-        Element("x", Namespace("urn:example:x")), Element("iq", .server), Element("a", .streamManagement),
-    ])
-    func `an element that nobody knows ends the stream`(_ element: Element) {
-        let stream = Stream()
+    @Test(
+        arguments: [
+            Element("starttls", .sasl), Element("auth", .tls), Element("features", .streams),
+            Element("x", Namespace("urn:example:x")), Element("iq", .server), Element("a", .streamManagement),
+        ], FramingKind.allCases)
+    func `an element that nobody knows ends the stream`(_ element: Element, _ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.open()
         #expect(stream.send(element).error == .unsupportedStanzaType)
         #expect(stream.isEnded)
     }
 
-    @Test func `a stream error of the client closes the stream`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `a stream within the stream ends it`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.open()
+        let error = stream.send(Element("stream", .streams)).error
+        #expect(error == .badFormat)
+        #expect(stream.isEnded)
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `a stream error of the client closes the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.open()
         #expect(stream.send(StreamError.undefinedCondition.element) == .close)
         #expect(stream.isEnded)
@@ -251,18 +286,20 @@ import XMPPStream
 
     // MARK: Authentication
 
-    @Test func `BAD-INPUTS 12: a second authentication after success ends the stream`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 12: a second authentication after success ends the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.authenticate()
         #expect(stream.send(Client.auth("PLAIN", "\0juliet\0x")).error == .policyViolation)
-        let between = Stream()
+        let between = Stream(framing)
         _ = between.secure()
         _ = between.plain()
         #expect(between.send(Client.auth("PLAIN", "\0juliet\0x")).error == .policyViolation)
     }
 
-    @Test func `BAD-INPUTS 12: a second exchange within the first ends both, and counts`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 12: a second exchange within the first ends both, and counts`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         _ = stream.send(Client.auth("SCRAM-SHA-256", nil))
         let rejection = stream.send(Client.auth("SCRAM-SHA-256", ScramClient().first)).rejection
@@ -270,8 +307,9 @@ import XMPPStream
         #expect(stream.send(Client.response(ScramClient().first)).rejection?.failure.condition == .malformedRequest)
     }
 
-    @Test func `BAD-INPUTS 12: response and abort with nothing under way fail and are counted`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 12: response and abort with nothing under way fail and are counted`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         #expect(stream.send(Element("response", .sasl)).rejection?.failure.condition == .malformedRequest)
         #expect(stream.send(Element("abort", .sasl)).rejection?.failure.condition == .aborted)
@@ -279,8 +317,9 @@ import XMPPStream
         #expect(stream.isEnded)
     }
 
-    @Test func `authentication works after an abort and after failures, up to the last attempt`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `authentication works after an abort and after failures, up to the last attempt`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         _ = stream.send(Client.auth("SCRAM-SHA-256", nil))
         #expect(stream.send(Element("abort", .sasl)).rejection?.failure.condition == .aborted)
@@ -298,8 +337,9 @@ import XMPPStream
         }
     }
 
-    @Test func `BAD-INPUTS 15: attempts on one stream are bounded`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 15: attempts on one stream are bounded`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         var closings: [StreamError.Condition?] = []
         for _ in 0..<3 {
@@ -310,9 +350,9 @@ import XMPPStream
         #expect(stream.plain() == nil)
     }
 
-    @Test(arguments: ["Zg", "Z g=", "Zm9v\n", "\n", "===="])
-    func `BAD-INPUTS 11: what is not Base64 has its own failure`(_ text: String) {
-        let stream = Stream()
+    @Test(arguments: ["Zg", "Z g=", "Zm9v\n", "\n", "===="], FramingKind.allCases)
+    func `BAD-INPUTS 11: what is not Base64 has its own failure`(_ text: String, _ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         var auth = Element("auth", .sasl, ["mechanism": "PLAIN"])
         auth.appendText(text)
@@ -323,8 +363,9 @@ import XMPPStream
         #expect(stream.send(response).rejection?.failure.condition == .incorrectEncoding)
     }
 
-    @Test func `an equals sign is data of no bytes, nothing is no data`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `an equals sign is data of no bytes, nothing is no data`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         #expect(stream.send(Client.auth("SCRAM-SHA-256", "")).rejection?.failure.condition == .malformedRequest)
         #expect(
@@ -332,16 +373,18 @@ import XMPPStream
         #expect(stream.send(Element("response", .sasl)).rejection?.failure.condition == .malformedRequest)
     }
 
-    @Test func `an element while the owner is looking something up ends the stream`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `an element while the owner is looking something up ends the stream`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         _ = stream.send(Client.auth("SCRAM-SHA-256", ScramClient().first))
         #expect(stream.send(Element("abort", .sasl)).error == .policyViolation)
         #expect(stream.found(Host.credential()) == nil)
     }
 
-    @Test func `a store that does not answer is a temporary failure`() {
-        let stream = Stream()
+    @Test(arguments: FramingKind.allCases)
+    func `a store that does not answer is a temporary failure`(_ framing: FramingKind) {
+        let stream = Stream(framing)
         _ = stream.secure()
         #expect(stream.authenticationFailed() == nil)
         _ = stream.send(Client.auth("SCRAM-SHA-256", ScramClient().first))
@@ -356,8 +399,43 @@ import XMPPStream
         }
     }
 
-    @Test func `TLS that was not asked for changes nothing`() {
-        let stream = Stream(.optional)
+    @Test(arguments: FramingKind.allCases)
+    func `whom the owner does not let in has failed, and may be somebody else next`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.secure()
+        #expect(stream.refuseAuthenticated(.accountDisabled) == nil)
+        guard case .authenticated = stream.plain() else {
+            Issue.record("not authenticated")
+            return
+        }
+        let rejection = stream.refuseAuthenticated(.accountDisabled)
+        #expect(rejection?.account == Host.romeo)
+        #expect(rejection?.element.first("account-disabled", .sasl) != nil)
+        #expect(rejection?.closing == nil)
+        #expect(stream.account == nil)
+        #expect(stream.refuseAuthenticated(.accountDisabled) == nil)
+        guard case .authenticated = stream.plain() else {
+            Issue.record("not authenticated")
+            return
+        }
+        #expect(stream.open().features?.outline == ["bind", "sm"])
+        #expect(stream.refuseAuthenticated(.accountDisabled) == nil)
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `being refused counts as a failure`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.secure()
+        for isLast in [false, false, true] {
+            _ = stream.plain()
+            #expect((stream.refuseAuthenticated(.temporary)?.closing != nil) == isLast)
+        }
+        #expect(stream.isEnded)
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `TLS that was not asked for changes nothing`(_ framing: FramingKind) {
+        let stream = Stream(framing, .optional)
         _ = stream.open()
         stream.tlsEstablished(Host.bindings)
         #expect(!stream.isSecure)

@@ -69,6 +69,32 @@ import XMPPStream
                 == .authenticated(Host.romeo, mechanism, Array(final.signature.utf8)))
     }
 
+    @Test(arguments: [SASLMechanism.scramSHA256Plus, .scramSHA1Plus, .scramSHA256, .scramSHA1], FramingKind.allCases)
+    func `every mechanism authenticates a stream`(_ mechanism: SASLMechanism, _ framing: FramingKind) throws {
+        let client =
+            mechanism.bindsChannel
+            ? ScramClient(hash: try #require(mechanism.hash), gs2: "p=tls-exporter,,", binding: [1, 2, 3])
+            : ScramClient(hash: try #require(mechanism.hash))
+        let stream = Stream(framing)
+        _ = stream.secure()
+        guard
+            case .authentication(.lookUp(let request)) = stream.send(Client.auth(mechanism.rawValue, client.first)),
+            case .challenge(let challenge) = stream.found(Host.find(request))
+        else {
+            Issue.record("no challenge")
+            return
+        }
+        let text = String(decoding: try #require(Base64.decode(challenge.text)), as: UTF8.self)
+        let final = try client.final(for: text)
+        guard case .authentication(.authenticated(let done)) = stream.send(Client.response(final.message)) else {
+            Issue.record("not authenticated")
+            return
+        }
+        #expect(done.mechanism == mechanism)
+        #expect(done.success.text == Base64.encode(Array(final.signature.utf8)))
+        #expect(stream.open().features?.outline == ["bind", "sm"])
+    }
+
     @Test func `the mechanism may come without its first message`() throws {
         var server = Host.server()
         #expect(server.begin(mechanism: "SCRAM-SHA-256", initial: nil) == .challenge([]))

@@ -3,8 +3,10 @@ import XMPPCore
 import XMPPStream
 
 @Suite struct StreamManagementTests {
-    static func read(_ name: String, _ attributes: KeyValuePairs<String, String?> = [:]) -> StreamManagementElement {
-        StreamManagementElement(view(Element(name, .streamManagement, attributes)))
+    static func read(
+        _ framing: FramingKind, _ name: String, _ attributes: KeyValuePairs<String, String?> = [:]
+    ) -> StreamManagementElement {
+        StreamManagementElement(framing.carried(Element(name, .streamManagement, attributes)))
     }
 
     static let request = Element("r", .streamManagement)
@@ -13,47 +15,49 @@ import XMPPStream
         Element("a", .streamManagement, ["h": h])
     }
 
-    @Test func `the elements of a client are read`() {
-        #expect(Self.read("r") == .request)
-        #expect(Self.read("a", ["h": "0"]) == .answer(0))
-        #expect(Self.read("a", ["h": "4294967295"]) == .answer(.max))
-        #expect(Self.read("enable") == .enable(resume: false, max: nil))
-        #expect(Self.read("enable", ["resume": "true", "max": "300"]) == .enable(resume: true, max: 300))
-        #expect(Self.read("enable", ["resume": "1"]) == .enable(resume: true, max: nil))
-        #expect(Self.read("enable", ["resume": "false"]) == .enable(resume: false, max: nil))
-        #expect(Self.read("resume", ["previd": "x", "h": "3"]) == .resume(ResumeRequest(previd: "x", h: 3)))
-        #expect(Self.read("resumed", ["previd": "x", "h": "3"]) == .unknown)
-        #expect(StreamManagementElement(view(Element("r", .client))) == .unknown)
+    @Test(arguments: FramingKind.allCases)
+    func `the elements of a client are read`(_ framing: FramingKind) {
+        #expect(Self.read(framing, "r") == .request)
+        #expect(Self.read(framing, "a", ["h": "0"]) == .answer(0))
+        #expect(Self.read(framing, "a", ["h": "4294967295"]) == .answer(.max))
+        #expect(Self.read(framing, "enable") == .enable(resume: false, max: nil))
+        #expect(Self.read(framing, "enable", ["resume": "true", "max": "300"]) == .enable(resume: true, max: 300))
+        #expect(Self.read(framing, "enable", ["resume": "1"]) == .enable(resume: true, max: nil))
+        #expect(Self.read(framing, "enable", ["resume": "false"]) == .enable(resume: false, max: nil))
+        #expect(Self.read(framing, "resume", ["previd": "x", "h": "3"]) == .resume(ResumeRequest(previd: "x", h: 3)))
+        #expect(Self.read(framing, "resumed", ["previd": "x", "h": "3"]) == .unknown)
+        #expect(StreamManagementElement(framing.carried(Element("r", .client))) == .unknown)
     }
 
     @Test(
         arguments: [
             nil, "", "-1", "+1", " 1", "1 ", "1.0", "0x10", "1e3", "4294967296", "99999999999999999999", "\u{661}",
             "NaN", "１",
-        ] as [String?])
-    func `BAD-INPUTS 28: an h that is no number of 32 bits is an error`(_ h: String?) {
-        #expect(Self.read("a", ["h": h]) == .malformed(.badRequest))
-        #expect(Self.read("resume", ["previd": "x", "h": h]) == .malformed(.badRequest))
+        ] as [String?], FramingKind.allCases)
+    func `BAD-INPUTS 28: an h that is no number of 32 bits is an error`(_ h: String?, _ framing: FramingKind) {
+        #expect(Self.read(framing, "a", ["h": h]) == .malformed(.badRequest))
+        #expect(Self.read(framing, "resume", ["previd": "x", "h": h]) == .malformed(.badRequest))
         var management = StreamManagement()
-        guard case .streamError(let error) = management.received(view(Self.answer(h))) else {
+        guard case .streamError(let error) = management.received(framing.carried(Self.answer(h))) else {
             Issue.record("accepted")
             return
         }
         #expect(error.condition == .invalidXML)
-        let stream = Stream()
+        let stream = Stream(framing)
         _ = stream.authenticate()
         let resume = Element("resume", .streamManagement, ["previd": "x", "h": h])
         #expect(stream.send(resume) == .reply(StreamManagementElement.failed(.badRequest)))
         #expect(stream.send(Client.bind()) == .bind(BindRequest(id: "b1", resource: nil)))
     }
 
-    @Test func `other attributes are read as strictly`() {
-        #expect(Self.read("enable", ["resume": "yes"]) == .malformed(.badRequest))
-        #expect(Self.read("enable", ["max": "-1"]) == .malformed(.badRequest))
-        #expect(Self.read("resume", ["h": "1"]) == .malformed(.badRequest))
-        #expect(Self.read("resume", ["h": "1", "previd": ""]) == .malformed(.badRequest))
+    @Test(arguments: FramingKind.allCases)
+    func `other attributes are read as strictly`(_ framing: FramingKind) {
+        #expect(Self.read(framing, "enable", ["resume": "yes"]) == .malformed(.badRequest))
+        #expect(Self.read(framing, "enable", ["max": "-1"]) == .malformed(.badRequest))
+        #expect(Self.read(framing, "resume", ["h": "1"]) == .malformed(.badRequest))
+        #expect(Self.read(framing, "resume", ["h": "1", "previd": ""]) == .malformed(.badRequest))
         let long = String(repeating: "x", count: 257)
-        #expect(Self.read("resume", ["h": "1", "previd": long]) == .malformed(.itemNotFound))
+        #expect(Self.read(framing, "resume", ["h": "1", "previd": long]) == .malformed(.itemNotFound))
     }
 
     @Test func `our elements are those of XEP-0198`() {
@@ -72,11 +76,12 @@ import XMPPStream
         #expect(failed.first("item-not-found", .stanzaErrors) != nil)
     }
 
-    @Test func `a question is answered when what was asked for is durable`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a question is answered when what was asked for is durable`(_ framing: FramingKind) {
         var management = StreamManagement()
         let first = management.received.receive()
         let second = management.received.receive()
-        #expect(management.received(view(Self.request)) == .answerSoon)
+        #expect(management.received(framing.carried(Self.request)) == .answerSoon)
         #expect(management.owedAnswer() == nil)
         _ = management.received.close(second)
         #expect(management.owedAnswer() == nil)
@@ -87,24 +92,26 @@ import XMPPStream
         let third = management.received.receive()
         _ = management.received.close(third)
         #expect(management.owedAnswer() == nil)
-        #expect(management.received(view(Self.request)) == .answer(h: 3))
+        #expect(management.received(framing.carried(Self.request)) == .answer(h: 3))
         #expect(management.dueAnswer() == nil)
     }
 
-    @Test func `a question whose stanzas stay open is answered all the same, and again when they close`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a question whose stanzas stay open is answered all the same, and later again`(_ framing: FramingKind) {
         var management = StreamManagement()
         let number = management.received.receive()
-        #expect(management.received(view(Self.request)) == .answerSoon)
+        #expect(management.received(framing.carried(Self.request)) == .answerSoon)
         #expect(management.dueAnswer() == 0)
         #expect(management.dueAnswer() == nil)
         _ = management.received.close(number)
         #expect(management.owedAnswer() == 1)
     }
 
-    @Test func `an answer that grows in steps is told in steps`() {
+    @Test(arguments: FramingKind.allCases)
+    func `an answer that grows in steps is told in steps`(_ framing: FramingKind) {
         var management = StreamManagement()
         let numbers = (0..<3).map { _ in management.received.receive() }
-        #expect(management.received(view(Self.request)) == .answerSoon)
+        #expect(management.received(framing.carried(Self.request)) == .answerSoon)
         var told: [UInt32] = []
         for number in numbers {
             _ = management.received.close(number)
@@ -113,45 +120,50 @@ import XMPPStream
         #expect(told == [1, 2, 3])
     }
 
-    @Test func `BAD-INPUTS 28: a flood of questions is answered and changes nothing`() {
+    @Test(arguments: FramingKind.allCases)
+    func `BAD-INPUTS 28: a flood of questions is answered and changes nothing`(_ framing: FramingKind) {
         var management = StreamManagement()
-        for _ in 0..<1000 { #expect(management.received(view(Self.request)) == .answer(h: 0)) }
+        for _ in 0..<1000 { #expect(management.received(framing.carried(Self.request)) == .answer(h: 0)) }
         _ = management.received.receive()
-        for _ in 0..<1000 { #expect(management.received(view(Self.request)) == .answerSoon) }
+        for _ in 0..<1000 { #expect(management.received(framing.carried(Self.request)) == .answerSoon) }
         #expect(management.dueAnswer() == 0)
         #expect(management.dueAnswer() == nil)
         #expect(management.owedAnswer() == nil)
     }
 
-    @Test func `answers free the queue, and too high ones end the stream`() {
+    @Test(arguments: FramingKind.allCases)
+    func `answers free the queue, and too high ones end the stream`(_ framing: FramingKind) {
         var management = StreamManagement()
         for _ in 0..<3 { _ = management.sent.send(management.policy) }
-        #expect(management.received(view(Self.answer("2"))) == .acked(2))
-        #expect(management.received(view(Self.answer("2"))) == .ignore)
-        guard case .streamError(let error) = management.received(view(Self.answer("4"))) else {
+        #expect(management.received(framing.carried(Self.answer("2"))) == .acked(2))
+        #expect(management.received(framing.carried(Self.answer("2"))) == .ignore)
+        guard case .streamError(let error) = management.received(framing.carried(Self.answer("4"))) else {
             Issue.record("accepted")
             return
         }
         #expect(error.condition == .undefinedCondition)
     }
 
-    @Test func `it is enabled once, and not resumed while it runs`() {
+    @Test(arguments: FramingKind.allCases)
+    func `it is enabled once, and not resumed while it runs`(_ framing: FramingKind) {
         var management = StreamManagement()
         for element in [
             Element("enable", .streamManagement), Element("resume", .streamManagement, ["previd": "x", "h": "0"]),
             Element("resume", .streamManagement),
         ] {
             #expect(
-                management.received(view(element)) == .reply(StreamManagementElement.failed(.unexpectedRequest)))
+                management.received(framing.carried(element))
+                    == .reply(StreamManagementElement.failed(.unexpectedRequest)))
         }
-        #expect(management.received(view(Element("message", .client))) == .unknown)
+        #expect(management.received(framing.carried(Element("message", .client))) == .unknown)
     }
 
-    @Test func `a session goes on counting where it was when the client is back`() {
+    @Test(arguments: FramingKind.allCases)
+    func `a session goes on counting where it was when the client is back`(_ framing: FramingKind) {
         var management = StreamManagement()
         for _ in 0..<3 { _ = management.sent.send(management.policy) }
         let number = management.received.receive()
-        #expect(management.received(view(Self.request)) == .answerSoon)
+        #expect(management.received(framing.carried(Self.request)) == .answerSoon)
         management.detached()
         _ = management.received.close(number)
         #expect(management.owedAnswer() == nil)

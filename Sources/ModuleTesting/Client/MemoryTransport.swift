@@ -44,6 +44,7 @@ public final class MemoryTransport: StreamTransport {
     public private(set) var tls: TLSInfo?
     public var handler: (any StreamHandler)?
     let name: String
+    public private(set) var lastHeard: Instant
     private let simulation: SimulatedLoops
     private let framing: any Framing
     private var client: (any MemoryPeer)?
@@ -78,6 +79,7 @@ public final class MemoryTransport: StreamTransport {
         self.framing = framing
         self.client = client
         self.name = name
+        lastHeard = loop.now
         if isSecure { tls = TLSInfo(version: "TLSv1.3", cipher: "in memory", serverName: nil) }
         simulation.add(self)
     }
@@ -137,6 +139,7 @@ public final class MemoryTransport: StreamTransport {
     private func serverReads() {
         guard !toServer.isEmpty else { return finish() }
         let sent = toServer.removeFirst()
+        lastHeard = loop.now
         guard !isDeaf else { return }
         simulation.trace?("\(name) says: \(String(decoding: sent.bytes, as: UTF8.self))")
         sent.arrived?()

@@ -45,6 +45,8 @@ public final class TestClient {
     public private(set) var phase = Phase.offline
     /// As the server bound it.
     public private(set) var address: JID?
+    /// The answer that bound the resource.
+    public private(set) var bindAnswer: Element?
     /// Stanzas that no `expect` has taken yet, without the echo of the own presence.
     public var inbox: [Element] = []
     /// Stream errors, failures of SASL and of stream management.
@@ -307,6 +309,7 @@ public final class TestClient {
             let text = element.first("bind", .bind)?.first("jid", .bind)?.text, let address = JID(text)
         else { return errors.append(element) }
         self.address = address
+        bindAnswer = element
         if options.management {
             stream?.send(Element("enable", .streamManagement, ["resume": "true"]))
             // From here on its own stanzas count (XEP-0198 §3).

@@ -6,9 +6,16 @@ final class HostTable {
     let arriving: CompiledPoint<Arriving>
     let sending: CompiledPoint<Sending>
     let undeliverable: CompiledPoint<Undeliverable>
+    let authenticated: [(Authenticated) -> AuthenticatedVerdict]
+    let inline: [(inout Inline) -> Void]
     let bound: [(any Session) -> Void]
     let available: [(any Session) -> Void]
     let closed: [(any Session) -> Void]
+    let silence: [SilenceHandler]
+    let accountCreated: [(any Account) -> Void]
+    let accountRemoved: [(any Account) -> Void]
+    /// Who has a say at the moments, for `modules --pipeline`.
+    let moments: [(name: String, modules: [String])]
     let iq: IQTable
     let disco: [Target: DiscoInfo]
     let loaders: [AccountLoader]
@@ -24,9 +31,15 @@ final class HostTable {
         arriving = .compile(builder.arriving, named: "arriving", problems: &problems)
         sending = .compile(builder.sending, named: "sending", problems: &problems)
         undeliverable = .compile(builder.undeliverable, named: "undeliverable", problems: &problems)
+        authenticated = builder.authenticated.registrations.map(\.handler)
+        inline = builder.inline.registrations.map(\.handler)
         bound = builder.bound.registrations.map(\.handler)
         available = builder.available.registrations.map(\.handler)
         closed = builder.closed.registrations.map(\.handler)
+        silence = builder.silence
+        accountCreated = builder.accountCreated.registrations.map(\.handler)
+        accountRemoved = builder.accountRemoved.registrations.map(\.handler)
+        moments = Self.moments(builder)
         iq = IQTable(builder.iqRoutes, problems: &problems)
         disco = builder.disco
         loaders = builder.loaders
@@ -36,6 +49,29 @@ final class HostTable {
         domains = builder.domains
         commands = builder.commands
         contacts = builder.find((any ContactService).self)
+    }
+
+    /// In the order of a session's life.
+    private static func moments(_ builder: HostBuilder) -> [(name: String, modules: [String])] {
+        [
+            ("authenticated", builder.authenticated.registrations.map(\.module)),
+            ("inline", builder.inline.registrations.map(\.module)),
+            ("bound", builder.bound.registrations.map(\.module)),
+            ("available", builder.available.registrations.map(\.module)),
+            ("idle", builder.silence.map { "\($0.module) after \($0.after)" }),
+            ("closed", builder.closed.registrations.map(\.module)),
+            ("accountCreated", builder.accountCreated.registrations.map(\.module)),
+            ("accountRemoved", builder.accountRemoved.registrations.map(\.module)),
+        ]
+    }
+
+    /// The first module that refuses is the last one that is asked.
+    func verdict(on event: Authenticated) -> AuthenticatedVerdict {
+        for handler in authenticated {
+            let verdict = handler(event)
+            guard verdict == .proceed else { return verdict }
+        }
+        return .proceed
     }
 }
 

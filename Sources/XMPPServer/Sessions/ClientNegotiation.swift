@@ -18,6 +18,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     /// The machine waits for an answer of ours: the client's next element is held back.
     private var isWaiting = false
     private var isHeld = false
+    /// Who has authenticated and not been told yet.
+    private var authenticated: C2SNegotiation.Authenticated?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
 
@@ -145,10 +147,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         case .lookUp(let request): return wait { self.lookUp(request) }
         case .check(let check): return wait { self.compare(check) }
         case .authenticated(let authenticated):
-            server.count(\.authenticated)
-            transport.send(XMLTree(authenticated.success))
-            transport.restart()
-            hasOpened = false
+            self.authenticated = authenticated
             move(to: authenticated.account)
             return .stop
         case .rejected(let rejection):
@@ -246,7 +245,31 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     func rehomed() {
         shard = server.shard(of: transport.loop)
+        guard !isOver else { return }
         begin()
+        if let authenticated { admit(authenticated) }
+        authenticated = nil
+    }
+
+    /// The modules have the last word before the client hears that it is in.
+    private func admit(_ authenticated: C2SNegotiation.Authenticated) {
+        let table = shard.world.hosts[authenticated.account.domain]
+        let event = Authenticated(
+            account: authenticated.account, mechanism: authenticated.mechanism.rawValue, peer: transport.peer,
+            tls: transport.tls)
+        switch table?.verdict(on: event) ?? .close(.hostGone) {
+        case .proceed:
+            server.count(\.authenticated)
+            transport.send(XMLTree(authenticated.success))
+            transport.restart()
+            hasOpened = false
+        case .refuse(let reason, let text):
+            guard let rejection = machine.refuseAuthenticated(SASLFailure(reason, text: text)) else { return }
+            _ = perform(.rejected(rejection))
+        case .close(let error):
+            server.count(\.rejected)
+            fail(error)
+        }
     }
 
     // MARK: Session
@@ -274,8 +297,11 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         guard let answer = machine.bound(as: address) else { return }
         let session = ClientSession(address, of: account, over: transport)
         handOver(to: session)
-        transport.send(XMLTree(answer))
+        let answers = session.inlineAnswers(to: [])
+        guard !session.hasEnded else { return }
+        transport.send(XMLTree(Bind.result(answer, adding: answers)))
         session.begin()
+        session.watchSilence()
     }
 
     private func refuse(_ error: StanzaError) {

@@ -99,6 +99,7 @@ extension ClientSession {
         guard let outstanding else { return end(.closed) }
         localAccount.existingSpool?.stopDraining(self)
         outstanding.management?.detached()
+        settleUnmanaged()
         outstanding.isResuming = false
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         outstanding.resumeTimer = shard.loop.schedule(after: outstanding.resumeTime, self, tag: Tag.resumeEnds)
@@ -114,6 +115,7 @@ extension ClientSession {
             old.handler = nil
             old.close(.conflict.saying("resumed on another connection"))
             outstanding.management?.detached()
+            settleUnmanaged()
         }
         switch outstanding.management?.resume(h: h) {
         case .acked(let count): arrived(count)

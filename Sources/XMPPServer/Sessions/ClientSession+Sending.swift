@@ -193,7 +193,7 @@ extension ClientSession {
     }
 
     /// One stanza that this session will not get.
-    private func settle(_ delivery: Delivery) {
+    func settle(_ delivery: Delivery) {
         let stanza = delivery.stanza
         switch (stanza.kind, stanza.type) {
         case (.iq, .get), (.iq, .set):

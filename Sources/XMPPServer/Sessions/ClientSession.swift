@@ -21,7 +21,7 @@ final class ClientSession: Session, TimerTarget {
     private var wasInterested = false
     /// Answers that the next stanza waits for (RFC 6120 §10.1).
     private var holds = 0
-    private var isPaused = false
+    private(set) var isPaused = false
     var isSpeaking = false
     private var requests: [String: (answer: (Stanza?) -> Void, timer: TimerToken)] = [:]
     private var requestTimers: [Int: String] = [:]
@@ -232,6 +232,7 @@ final class ClientSession: Session, TimerTarget {
         self.transport = nil
         for handler in table?.closed ?? [] { handler(self) }
         presence = nil
+        state[SilenceWatch.self]?.stop()
         shard.sessions[ref.id] = nil
         localAccount.remove(self)
         for request in requests.values {

@@ -58,6 +58,12 @@ final class Outstanding {
         return before + queue.removeAll()
     }
 
+    /// What was sent before stream management was enabled and is not known to be taken; it is forgotten.
+    func removeUnmanaged() -> [Delivery] {
+        defer { unmanaged = nil }
+        return unmanaged?.removeAll() ?? []
+    }
+
     func makeTaken() -> UInt32 {
         defer { nextTaken &+= 1 }
         return nextTaken

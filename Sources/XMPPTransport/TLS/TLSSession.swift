@@ -1,5 +1,6 @@
 internal import COpenSSL
 internal import Glibc
+internal import ModuleKit
 internal import XMPPServer
 
 /// TLS of one connection: OpenSSL's state and nothing else. Bytes come and go through the loop's scratch.

@@ -22,6 +22,8 @@ final class CountingTransport: StreamTransport, @unchecked Sendable {
 
     var loop: any Loop { driver.loop }
     var peer: PeerInfo { Self.everyPeer }
+    /// Nobody here asks how long a client has been silent.
+    var lastHeard: Instant { loop.now }
     var tls: TLSInfo? { nil }
     func channelBinding(_ type: ChannelBindingType) -> [UInt8]? { nil }
 

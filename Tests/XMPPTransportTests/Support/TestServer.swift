@@ -1,3 +1,4 @@
+import ModuleKit
 import XML
 import XMPPCore
 import XMPPServer

@@ -2,11 +2,6 @@ import Testing
 import XMPPCore
 import XMPPStream
 
-/// The view of an element, as the framing gives it.
-func view(_ element: Element) -> ElementView {
-    XMLTree(element).root
-}
-
 /// What the client sends.
 enum Client {
     static func auth(_ mechanism: String, _ message: String?) -> Element {
