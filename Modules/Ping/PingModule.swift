@@ -38,8 +38,8 @@ public struct PingModule: Module {
     /// Any answer, even an error, proves that the client is alive (XEP-0199 §4.1), and so does anything else it says.
     private func probe(_ session: any Session, _ lost: Counter) {
         let timeout = options.timeout
-        session.request(Element("ping", .ping), within: timeout) { [weak session] answer in
-            guard answer == nil, let session, session.isConnected, session.silence >= timeout else { return }
+        session.request(Element("ping", .ping), within: timeout) { answer in
+            guard answer == nil, session.isConnected, session.silence >= timeout else { return }
             lost.value += 1
             session.disconnect(.connectionTimeout)
         }

@@ -16,7 +16,7 @@ public struct ElementView: @unchecked Sendable {
 
     /// Its namespace; nil when no code knows it.
     public var namespace: Namespace? {
-        let id = node.pointee.namespace
+        let id = arena.number(node.pointee.namespace)
         return id < Node.local ? Namespace(id: id) : nil
     }
 
@@ -32,7 +32,7 @@ public struct ElementView: @unchecked Sendable {
     }
 
     public func isNamed(_ name: StaticString, _ namespace: Namespace) -> Bool {
-        node.pointee.namespace == namespace.id && isNamed(name)
+        arena.number(node.pointee.namespace) == namespace.id && isNamed(name)
     }
 
     /// Whether its local name is this, in whatever namespace.
@@ -107,7 +107,7 @@ public struct ElementView: @unchecked Sendable {
     public func first(_ namespace: Namespace) -> ElementView? {
         var children = children
         while let child = children.next() {
-            if child.node.pointee.namespace == namespace.id { return child }
+            if arena.number(child.node.pointee.namespace) == namespace.id { return child }
         }
         return nil
     }
@@ -165,7 +165,7 @@ public struct ElementView: @unchecked Sendable {
         name.withUTF8Buffer { wanted in
             let first = node + 1
             for index in 0..<Int(node.pointee.attributes)
-            where first[index].namespace == namespace && arena.has(wanted, at: first[index]) {
+            where arena.number(first[index].namespace) == namespace && arena.has(wanted, at: first[index]) {
                 return first + index
             }
             return nil
@@ -237,6 +237,18 @@ extension ElementView: CustomStringConvertible {
 }
 
 extension Arena {
+    /// A namespace's number as it is now: code may have named it since the tree was read.
+    @inline(__always)
+    func number(_ namespace: UInt16) -> UInt16 {
+        namespace < Node.local ? namespace : lateNumber(namespace)
+    }
+
+    @inline(never)
+    private func lateNumber(_ namespace: UInt16) -> UInt16 {
+        let range = ranges[Int(namespace - Node.local)]
+        return NamespaceTable.shared.find(bytes + Int(range.offset), Int(range.length)) ?? namespace
+    }
+
     @inline(__always)
     func has(_ name: UnsafeBufferPointer<UInt8>, at node: Node) -> Bool {
         guard Int(node.nameLength) == name.count, let wanted = name.baseAddress else { return false }

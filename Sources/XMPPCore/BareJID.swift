@@ -8,6 +8,9 @@ public final class BareJID: Sendable {
     public let domain: String
     private let hash: Int
 
+    /// A number that spreads addresses evenly over event loops; another one in every process.
+    public var spread: UInt { UInt(bitPattern: hash) }
+
     /// From parts that are canonical already, such as a database key of ours.
     public init(canonicalLocal local: String, domain: String) {
         self.local = local

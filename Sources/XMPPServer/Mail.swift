@@ -21,7 +21,7 @@ public final class PostOffice: ReceiptSink {
     /// The home loop of a bare address, by its hash: every state of the address lives there.
     @inline(__always)
     public func home(of address: BareJID) -> Int {
-        Int(truncatingIfNeeded: UInt(bitPattern: address.hashValue) % UInt(loops.count))
+        Int(truncatingIfNeeded: address.spread % UInt(loops.count))
     }
 
     public func closed(_ receipt: Receipt.Name) {

@@ -45,13 +45,13 @@ extension Shard {
 
     /// A read that had begun before the account was there finds none; the next one does.
     private func announce(_ address: BareJID, isLastAttempt: Bool) {
-        whenResident(address) { [weak self] account in
-            guard let self, let account else { return }
+        whenResident(address) { [link] account in
+            guard let shard = link.shard, let account else { return }
             if account.exists {
                 for handler in account.table?.accountCreated ?? [] { handler(account) }
             } else if !isLastAttempt {
-                accountChanged(address)
-                loop.defer_ { [self] in announce(address, isLastAttempt: true) }
+                shard.accountChanged(address)
+                shard.loop.defer_ { shard.announce(address, isLastAttempt: true) }
             }
         }
     }

@@ -38,9 +38,15 @@ extension Connection {
 
     /// Bytes that may be looked at: now, and as a whole unless the handler has another wish.
     private func consume(_ bytes: UnsafeRawBufferPointer) {
-        use()
-        if session == nil, phase == .open { feed(bytes) } else { consumeRecords(bytes) }
-        restUnlessBusy()
+        if session == nil, phase == .open {
+            feed(bytes)
+        } else {
+            use()
+            consumeRecords(bytes)
+            restUnlessBusy()
+        }
+        // To the next one that has something to read: a few parsers stay in the cache where thousands would not.
+        framing.rest()
     }
 
     private func feed(_ bytes: UnsafeRawBufferPointer) {
@@ -104,6 +110,7 @@ extension Connection {
             flags.insert(.feeding)
             framing.resume { deliver($0) }
             flags.remove(.feeding)
+            framing.rest()
             restUnlessBusy()
         }
         if phase == .open, !isBlocked, !held.isEmpty { consumeHeld() }

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import shutil
+import signal
 import sqlite3
 import subprocess
 import time
@@ -60,6 +61,17 @@ def test_line_37_killed_while_writing_ten_times(fresh):
         asyncio.run(send(fresh, round * 10, 10))
         fresh.crash()
     assert asyncio.run(fetch(fresh)) == list(range(100))
+
+
+@pytest.mark.parametrize("trap", ["SIGILL", "SIGSEGV", "SIGABRT"])
+def test_line_39_a_trap_ends_the_process_and_loses_nothing_acknowledged(fresh, trap):
+    """No input is known to cause one; systemd starts the process again."""
+    fresh.start()
+    asyncio.run(send(fresh, 0, 20))
+    fresh.process.send_signal(getattr(signal, trap))
+    assert fresh.process.wait(20) == -getattr(signal, trap)
+    fresh.start()
+    assert asyncio.run(fetch(fresh)) == list(range(20))
 
 
 DAMAGE = {

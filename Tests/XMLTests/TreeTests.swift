@@ -8,6 +8,14 @@ import XML
         Element(name: "x", namespace: "urn:unknown:x", attributes: [Attribute("a", "b", namespace: "urn:unknown:x")]),
         "end")
 
+    @Test func `a namespace that code names only after the tree was read is found in it`() throws {
+        let tree = try XMLTree(parsing: "<a xmlns:l='urn:late:1' l:x='y'><b xmlns='urn:late:1'/></a>")
+        let late: Namespace = "urn:late:1"
+        #expect(tree.root.first("b", late) != nil)
+        #expect(tree.root.first(late)?.namespace == late)
+        #expect(tree.root.attribute("x", late) == "y")
+    }
+
     @Test func `a tree shows what its element says`() {
         let root = XMLTree(message).root
         #expect(root.name == "message")

@@ -24,10 +24,13 @@ struct CompiledPoint<Event> {
         }
     }
 
+    /// False: no step cares, and the event need not be made.
+    @inline(__always)
+    func wants(_ stanza: Stanza) -> Bool { union.wants(stanza) }
+
     /// Runs the interested steps until one takes or rejects the stanza.
     @inline(__always)
     func run(_ event: inout Event, _ stanza: Stanza) -> Verdict {
-        guard union.wants(stanza) else { return .next }
         for index in program.indices where program[index].interest.wants(stanza) {
             let verdict = program[index].handler(&event)
             if case .next = verdict { continue }

@@ -7,6 +7,7 @@ import ModuleKit
 /// Confined to `loop`; only `office` and `home` may be used from elsewhere.
 final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     let loop: any Loop
+    private let index: Int
     let office: PostOffice
     let storage: any StorageBackend
     let settings: KernelSettings
@@ -38,6 +39,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         log: Logger
     ) {
         self.loop = loop
+        index = loop.index
         self.office = office
         self.storage = storage
         self.settings = settings
@@ -52,7 +54,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     // MARK: Kernel
 
-    var loopIndex: Int { loop.index }
+    var loopIndex: Int { index }
     var wallClock: Timestamp { loop.wallClock }
 
     var home: KernelHandle {
@@ -112,15 +114,19 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     func route(_ envelope: Envelope) {
         guard let to = envelope.stanza.to else { return }
-        let home = office.home(of: to.bare)
-        if let host = world.hosts[to.domain] {
-            if to.local.isEmpty { return arriveAtHost(envelope, host) }
-        } else if let domain = world.domains[to.domain] {
-            if to.local.isEmpty { return arriveAtDomain(envelope, domain) }
-        } else {
-            return bounce(envelope, .remoteServerNotFound)
+        if to.local.isEmpty {
+            if let host = world.hosts[to.domain] {
+                arriveAtHost(envelope, host)
+            } else if let domain = world.domains[to.domain] {
+                arriveAtDomain(envelope, domain)
+            } else {
+                bounce(envelope, .remoteServerNotFound)
+            }
+            return
         }
-        if home == loop.index {
+        // Whether there is such a domain is found out at home.
+        let home = office.home(of: to.bare)
+        if home == index {
             arrive(to.bare, envelope)
         } else {
             office.loops[home].post(.stanza(to.bare, envelope))

@@ -44,6 +44,7 @@ extension ClientSession {
     /// The stanza as the modules let it through.
     private func passed(_ stanza: Stanza) -> Stanza? {
         guard let table else { return nil }
+        guard table.sending.wants(stanza) else { return stanza }
         var event = Sending(session: self, stanza: stanza)
         guard case .next = table.sending.run(&event, stanza) else { return nil }
         return event.stanza
@@ -164,11 +165,11 @@ extension ClientSession {
 
     private func spill(_ delivery: Delivery) {
         guard delivery.row == 0, !delivery.isDelivered, let spool = localAccount.spool else { return }
-        spool.spill(delivery) { [weak self] delivery in
+        spool.spill(delivery) { [self] delivery in
             // Not on disk: as before, until the next try; if nobody has it any more, the sender is told.
             if delivery.holders > 0 {
-                guard let self, !self.hasEnded, let outstanding = self.outstanding else { return }
-                self.spillLater(delivery, outstanding)
+                guard !hasEnded, let outstanding else { return }
+                spillLater(delivery, outstanding)
             } else if !delivery.isDelivered {
                 spool.shard.bounce(delivery.envelope, .resourceConstraint)
             }

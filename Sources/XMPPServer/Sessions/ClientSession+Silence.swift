@@ -30,8 +30,8 @@ extension ClientSession {
 /// Waits for a session's client to be silent, for each module that wants to know. Its timers look when the client was
 /// heard last, so that what is heard costs nothing more than being noted.
 final class SilenceWatch: TimerTarget {
-    // The session holds it.
-    private weak var session: ClientSession?
+    // Until one of them ends the other: no weak reference, which would make each retain of the session slow.
+    private var session: ClientSession?
     private let loop: any Loop
     private let handlers: [SilenceHandler]
     private var timers: [TimerToken]

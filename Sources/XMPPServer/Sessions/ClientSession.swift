@@ -89,14 +89,18 @@ final class ClientSession: Session, TimerTarget {
     private func handle(_ envelope: Envelope) {
         guard let table else { return }
         if envelope.stanza.kind == .iq, !envelope.stanza.isRequest, isAnswer(envelope.stanza) { return }
+        guard table.received.wants(envelope.stanza) else { return sendOn(envelope) }
         var event = Received(session: self, envelope: envelope)
         switch table.received.run(&event, envelope.stanza) {
         case .handled: return
-        case .reject(let error): return shard.bounce(addressed(event.envelope), error)
-        case .next: break
+        case .reject(let error): shard.bounce(addressed(event.envelope), error)
+        case .next: sendOn(event.envelope)
         }
-        if event.envelope.stanza.kind == .presence, event.envelope.stanza.to == nil { return }
-        shard.route(addressed(event.envelope))
+    }
+
+    private func sendOn(_ envelope: Envelope) {
+        if envelope.stanza.kind == .presence, envelope.stanza.to == nil { return }
+        shard.route(addressed(envelope))
     }
 
     /// Without `to` a stanza is for the account itself (RFC 6120 §10.3).
@@ -240,6 +244,7 @@ final class ClientSession: Session, TimerTarget {
             request.answer(nil)
         }
         requests = [:]
+        state[SilenceWatch.self]?.stop()
         settleOutstanding(isStopping: { if case .stopping = ending { true } else { false } }())
         localAccount.existingSpool?.stopDraining(self)
         switch ending {
