@@ -79,7 +79,7 @@ check: deps-test ## All that a change must pass: lint, strict build, docs, test,
 	@scripts/check
 
 nightly: build-all deps-test ## The long runs: sanitizers, SEEDS seeds of the simulator, TRIALS kills
-	@scripts/unit --sanitize=thread --scratch-path .build-tsan
+	@TSAN_OPTIONS=suppressions=$(CURDIR)/scripts/tsan.supp scripts/unit --sanitize=thread --scratch-path .build-tsan
 	@scripts/unit --sanitize=address --scratch-path .build-asan
 	@SIMULATOR_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
 	@$(CRASH) --trials $(TRIALS)

@@ -41,7 +41,7 @@ final class ClientStream: MemoryPeer {
     }
 
     func serverEnded() {
-        client?.onServerEnded?()
+        client?.onServerEnded?(isManaged)
     }
 
     func send(_ element: Element, arrived: (() -> Void)? = nil) {

@@ -81,8 +81,8 @@ public final class TestClient {
     public var onAcknowledged: ((UInt32) -> Void)?
     /// Sent once more, after a resumption or in a new session.
     public var onResent: ((Element) -> Void)?
-    /// The server has let a connection of this client go.
-    public var onServerEnded: (() -> Void)?
+    /// The server has let a connection of this client go; true: one with stream management, as far as the client knows.
+    public var onServerEnded: ((Bool) -> Void)?
     /// The session is gone and cannot be resumed.
     public var onSessionLost: (() -> Void)?
 

@@ -106,9 +106,9 @@ public final class Simulation {
                 if message.isAccepted { message.isResent = true }
             }
         }
-        client.onServerEnded = { [unowned self, unowned actor] in
+        client.onServerEnded = { [unowned self, unowned actor] isManaged in
             disturb(actor)
-            if !actor.session.isManaged { model.lastPlainEnd[actor.client.account] = step }
+            if !isManaged { model.lastPlainEnd[actor.client.account] = step }
         }
         client.onSessionLost = { [unowned self, unowned actor] in
             note("  \(account)/\(resource) has lost its session")
