@@ -35,10 +35,12 @@ public final class TestServer {
     ///   - accounts: those that exist from the start, with `password`; local parts, at every host.
     ///   - adjust: changes of what is no module's.
     ///   - memory: what an earlier server has left.
+    ///   - courier: takes what is for addresses of other processes.
     public init(
         _ modules: [any Module.Type], config: [String: ConfigNode] = [:], hosts: [String] = ["example.org"],
         accounts: [String] = ["romeo", "juliet", "mercutio"], password: String = "secret", loops: Int = 2,
-        seed: UInt64 = 1, memory: MemoryStorage? = nil, adjust: (inout ServerConfig) -> Void = { _ in }
+        seed: UInt64 = 1, memory: MemoryStorage? = nil, courier: (any Courier)? = nil,
+        adjust: (inout ServerConfig) -> Void = { _ in }
     ) async throws {
         var config = try Self.config(
             hosts, modules.map { ModuleConfig(name: $0.info.name, node: config[$0.info.name] ?? .empty) })
@@ -52,7 +54,7 @@ public final class TestServer {
         generator = SeededGenerator(seed: seed)
         server = try await Server.start(
             config: config, storage: storage, secret: Array("the same after every start".utf8), modules: modules,
-            loops: simulation.loops, pool: SimulatedWork(loops: simulation),
+            loops: simulation.loops, pool: SimulatedWork(loops: simulation), courier: courier,
             log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         if memory == nil {
             for host in hosts {

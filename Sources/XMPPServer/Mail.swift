@@ -10,19 +10,19 @@ public enum Mail: Sendable {
     case work(@Sendable () -> Void)
 }
 
-/// Finds the loop of an address and posts there. Shared by all loops; immutable.
+/// Posts to the loops. Shared by all of them; immutable.
 public final class PostOffice: ReceiptSink {
     public let loops: [any Loop]
+    public let directory: Directory
 
-    public init(loops: [any Loop]) {
+    public init(loops: [any Loop], courier: (any Courier)? = nil) {
         self.loops = loops
+        directory = Directory(loops: loops.count, courier: courier)
     }
 
-    /// The home loop of a bare address, by its hash: every state of the address lives there.
+    /// The home loop of a bare address of this process.
     @inline(__always)
-    public func home(of address: BareJID) -> Int {
-        Int(truncatingIfNeeded: address.spread % UInt(loops.count))
-    }
+    public func home(of address: BareJID) -> Int { directory.home(of: address) }
 
     public func closed(_ receipt: Receipt.Name) {
         loops[Int(receipt.session.loop)].post(.closed(receipt))

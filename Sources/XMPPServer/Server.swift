@@ -26,9 +26,10 @@ public final class Server: Sendable {
 
     private init(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?, log: Logger
+        loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?,
+        courier: (any Courier)?, log: Logger
     ) {
-        office = PostOffice(loops: loops)
+        office = PostOffice(loops: loops, courier: courier)
         self.storage = storage
         self.secret = secret
         self.log = log
@@ -56,19 +57,24 @@ public final class Server: Sendable {
         loops: [any Loop], log: Logger
     ) async throws(ConfigErrors) -> Server {
         try await start(
-            config: config, storage: storage, secret: secret, modules: modules, loops: loops, pool: nil, log: log)
+            config: config, storage: storage, secret: secret, modules: modules, loops: loops, pool: nil, courier: nil,
+            log: log)
     }
 
-    /// - Parameter pool: derives keys; nil: threads of its own.
+    /// - Parameters:
+    ///   - pool: derives keys; nil: threads of its own.
+    ///   - courier: to the other processes of a cluster; no transport between processes is built yet, so only tests
+    ///     have one.
     package static func start(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], pool: (any WorkExecutor)?, log: Logger
+        loops: [any Loop], pool: (any WorkExecutor)?, courier: (any Courier)?, log: Logger
     ) async throws(ConfigErrors) -> Server {
         let loader = ModuleLoader(types: modules, context: HostContext(storage: storage, log: log), file: config.file)
         let groups = try await loader.load(config.hosts)
         let server = Server(
             config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups,
             pool: pool,
+            courier: courier,
             log: log)
         try server.check(groups)
         for shard in server.shards {

@@ -36,6 +36,8 @@ public final class Simulation {
     private var sessions = 0
     private var numbers = 0
     private var trace: [String]?
+    /// Until then an account may have a detached session that its client knows nothing of.
+    private var unknownUntil: [BareJID: Instant] = [:]
 
     /// - Parameter modules: those of chat: roster, presence, messages, offline.
     public static func run(seed: UInt64, modules: [any Module.Type], traced: Bool = false) async throws -> Result {
@@ -139,11 +141,14 @@ public final class Simulation {
 
     private func makeSession(_ client: TestClient) -> SimulatedSession {
         sessions += 1
-        return SimulatedSession(sessions, of: client.account, isManaged: client.options.management)
+        return SimulatedSession(sessions, of: client.account, isManaged: client.options.management, at: step)
     }
 
     /// A detached session may end at any moment, without its client.
     private func noteDetached(_ account: BareJID) {
+        if let deadline = unknownUntil[account], server.simulation.clock.now < deadline {
+            model.lastDisturbance[account] = step
+        }
         for other in actors where other.client.account == account {
             if other.session.isManaged, other.client.phase != .ready, other.client.resumeID != nil { disturb(other) }
         }
@@ -165,7 +170,7 @@ public final class Simulation {
             guard actor.client.phase == .offline || random.oneIn(20) else { return move() }
             note("\(name) connects")
             if actor.client.phase != .offline { cutOff(actor) }
-            actor.client.logIn()
+            logIn(actor)
         case 84..<88:
             guard actor.client.phase != .offline else { return move() }
             cutOff(actor)
@@ -193,6 +198,16 @@ public final class Simulation {
     private func cutOff(_ actor: Actor) {
         disturb(actor)
         actor.session.wasCut = true
+        let client = actor.client
+        // It may have a session that can be resumed and not know it yet.
+        if client.options.management, client.resumeID == nil {
+            unknownUntil[client.account] = server.simulation.clock.now.advanced(by: .seconds(1000))
+        }
+    }
+
+    private func logIn(_ actor: Actor) {
+        actor.client.logIn()
+        if actor.client.resumeID == nil { actor.session.beganAt = step }
     }
 
     private func move() {
@@ -239,7 +254,7 @@ public final class Simulation {
         server.storage.set(.none)
         for actor in actors {
             actor.client.isReading = true
-            if actor.client.phase == .offline, random.oneIn(2) { actor.client.logIn() }
+            if actor.client.phase == .offline, random.oneIn(2) { logIn(actor) }
         }
         server.advance(by: .seconds(30))
         for actor in actors where actor.client.phase != .offline {
@@ -248,7 +263,7 @@ public final class Simulation {
         server.advance(by: .seconds(700))
         let collectors = actors.count
         for account in Self.accounts { makeActor(account, "collector", collects: true) }
-        for actor in actors[collectors...] { actor.client.logIn() }
+        for actor in actors[collectors...] { logIn(actor) }
         server.advance(by: .seconds(30))
         model.checkLosses()
         for account in server.server.accountDescriptions { note(account) }

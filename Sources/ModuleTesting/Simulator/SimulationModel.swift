@@ -47,8 +47,8 @@ final class SimulatedSession {
     var acknowledged: UInt32 = 0
     /// The client does not have it any more.
     var isLost = false
-    /// When it got its first stanza.
-    var firstStep: Int?
+    /// When its client began to log in.
+    var beganAt: Int
     /// Its connection was lost at least once.
     var wasCut = false
     /// The client has ended its stream: whether it reads what still comes, nobody knows.
@@ -59,8 +59,9 @@ final class SimulatedSession {
 
     var mayBeGone: Bool { isLost || wasCut || hasSaidGoodbye }
 
-    init(_ number: Int, of account: BareJID, isManaged: Bool) {
+    init(_ number: Int, of account: BareJID, isManaged: Bool, at step: Int) {
         self.number = number
+        beganAt = step
         self.account = account
         self.isManaged = isManaged
     }
@@ -109,7 +110,6 @@ final class SimulationModel {
     }
 
     func received(_ element: Element, by session: SimulatedSession, index: UInt32, at step: Int) {
-        if session.firstStep == nil { session.firstStep = step }
         guard element.name == "message", let id = element[attribute: "id"], let message = messages[id] else { return }
         if element[attribute: "type"] == "error" {
             message.isBounced = true
@@ -134,7 +134,7 @@ final class SimulationModel {
         for earlier in message.deliveries {
             if earlier.session === session {
                 violate("\(message.id) came twice to session \(session.number)")
-            } else if isDelayed, !mayNotKnow(earlier), (session.firstStep ?? 0) > earlier.step {
+            } else if isDelayed, !mayNotKnow(earlier), session.beganAt > earlier.step {
                 let kind = "\(earlier.session.isManaged ? "managed" : "plain") session \(earlier.session.number)"
                 violate("\(message.id) came to session \(session.number) though \(kind) had it for sure")
             }

@@ -125,11 +125,10 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
             return
         }
         // Whether there is such a domain is found out at home.
-        let home = office.home(of: to.bare)
-        if home == index {
-            arrive(to.bare, envelope)
-        } else {
-            office.loops[home].post(.stanza(to.bare, envelope))
+        switch office.directory.lookup(to.bare) {
+        case .local(index): arrive(to.bare, envelope)
+        case .local(let home): office.loops[home].post(.stanza(to.bare, envelope))
+        case .remote(let node): office.directory.courier?.carry(envelope, for: to.bare, to: node)
         }
     }
 
