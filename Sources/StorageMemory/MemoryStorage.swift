@@ -85,8 +85,12 @@ public final class MemoryStorage: StorageBackend {
                 result = .failure(error)
             }
             snapshot.end()
-            completion(result)
-            self.finishRead()
+            // Told by a job of its own: what was read may be out of date by then, as it may with threads.
+            self.executor.run {
+                if self.state.withLock({ $0.isDead }) { return }
+                completion(result)
+                self.finishRead()
+            }
         }
         let isOpen = state.withLock { state in
             guard !state.isClosing else { return false }

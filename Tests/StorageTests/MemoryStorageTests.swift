@@ -75,9 +75,24 @@ import Testing
         // The commit, and the read of the other owner, which has nothing to wait for.
         #expect(executor.count == 2)
         executor.step(1)
+        // Reading and telling are two jobs as well.
+        #expect(results.all == [])
+        executor.step(1)
         #expect(results.all == ["read []"])
         executor.runAll()
-        #expect(results.all == ["read []", "read [1]", "put 1 true"])
+        #expect(results.all == ["read []", "put 1 true", "read [1]"])
+    }
+
+    @Test func `what was read may be out of date when it is told`() {
+        read(from: storage)
+        executor.step()
+        put(1, in: storage)
+        // The commit and its telling, before the telling of what was read.
+        executor.step(1)
+        executor.step(1)
+        #expect(results.all == ["put 1 true"])
+        executor.runAll()
+        #expect(results.all == ["put 1 true", "read []"])
     }
 
     @Test func `jobs in any order leave the batches in theirs`() {

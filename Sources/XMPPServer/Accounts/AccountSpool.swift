@@ -29,6 +29,8 @@ final class AccountSpool: @unchecked Sendable {
     /// Rows queued for the journal whose commit is not known yet.
     private var pending = 0
     private var isReading = false
+    /// Rows that were deleted while a page was read, which may show them still.
+    private var deletedMeanwhile: Set<Int64> = []
     /// Rows that the last page could have.
     private var asked = 0
     /// Messages kept since the last page was asked for.
@@ -147,6 +149,7 @@ final class AccountSpool: @unchecked Sendable {
     ) {
         if case .success = result {
             leased.subtract(rows)
+            if isReading { deletedMeanwhile.formUnion(rows) }
         } else {
             shard.counts.failedCommits += 1
             // Behind it nothing is due: a store that fails is not asked again at once.
@@ -212,6 +215,8 @@ final class AccountSpool: @unchecked Sendable {
     /// - Parameter account: kept alive by the read.
     private func pageRead(_ result: Result<[SpoolRow], StorageError>, after from: Int64, of account: LocalAccount) {
         isReading = false
+        let deleted = deletedMeanwhile
+        deletedMeanwhile = []
         guard case .draining(let ref) = gate else { return }
         guard let session = shard.sessions[ref.id], session.isInterested, session.isConnected else {
             gate = .shut
@@ -227,7 +232,7 @@ final class AccountSpool: @unchecked Sendable {
         }
         for row in rows {
             cursor = row.id
-            if !leased.contains(row.id) { send(row, to: session) }
+            if !leased.contains(row.id), !deleted.contains(row.id) { send(row, to: session) }
         }
         // A read sees every write submitted before it; only what came since can be missing.
         if rows.count == asked || keptSinceRead > 0 { return readOn(session) }

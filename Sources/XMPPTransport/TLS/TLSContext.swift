@@ -8,6 +8,7 @@ internal import Glibc
 /// client certificates, and no session tickets: clients keep their streams for hours and resume them by XEP-0198, so
 /// resuming TLS saves little, and each ticket would cost memory per connection and a key that has to be changed.
 public final class TLSContext: @unchecked Sendable {
+    // Unchecked: nothing changes after `init`, and OpenSSL counts references to its contexts by atomics.
     /// A certificate with its chain and key, in PEM files, and the virtual hosts it is for (as in SNI: lower case,
     /// A-labels).
     public struct Certificate: Hashable, Sendable {
