@@ -36,11 +36,7 @@ struct PresenceBroadcast {
                 session.send(Envelope(presence.with(from: other.address, to: session.address)))
             }
         }
-        contacts.forEachPendingRequest(of: account) { contact, _ in
-            var request = Element("presence", .client)
-            request[attribute: "type"] = "subscribe"
-            session.send(Envelope(Stanza(request).with(from: JID(contact), to: JID(account.address))))
-        }
+        contacts.forEachPendingRequest(of: account) { _, request in session.send(Envelope(request)) }
     }
 
     private func send(_ stanza: Stanza, from session: any Session) {
@@ -84,17 +80,21 @@ struct PresenceBroadcast {
 
     /// RFC 6121 §4.3.2.
     func answerProbe(_ probe: Stanza, for account: any Account) {
-        guard let from = probe.from else { return }
-        guard from.bare == account.address || contacts.isSubscriber(from.bare, to: account) else {
-            // Who may not know learns that he is not subscribed, and nothing else.
-            var answer = Element("presence", .client)
-            answer[attribute: "type"] = "unsubscribed"
-            return account.kernel.route(Envelope(Stanza(answer).with(from: JID(account.address), to: JID(from.bare))))
-        }
+        guard let from = probe.from, let to = probe.to else { return }
+        let mayKnow = from.bare == account.address || contacts.isSubscriber(from.bare, to: account)
+        var hasAnswered = false
         account.forEachSession { session in
-            guard let presence = session.presence else { return }
+            guard to.isBare || to.resource == session.address.resource, let presence = session.presence,
+                mayKnow || session.state[DirectedPresence.self]?.reaches(from) == true
+            else { return }
+            hasAnswered = true
             account.kernel.route(Envelope(presence.with(from: session.address, to: from)))
         }
+        guard !mayKnow, !hasAnswered else { return }
+        // Who may not know learns that he is not subscribed, and nothing else.
+        var answer = Element("presence", .client)
+        answer[attribute: "type"] = "unsubscribed"
+        account.kernel.route(Envelope(Stanza(answer).with(from: JID(account.address), to: JID(from.bare))))
     }
 
     /// Presence for the account: to one session if it is named, else to all available ones (RFC 6121 §8.5.2.1.2,

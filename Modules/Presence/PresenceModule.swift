@@ -3,7 +3,7 @@ public import ModuleKit
 /// RFC 6121 §3 and §4: who is there, and who may know. Contacts see each other come and go; strangers see nothing.
 public struct PresenceModule: Module {
     public static let info = ModuleInfo(
-        "presence", [.rfc(6121, missing: "subscription pre-approval")], needs: [(any ContactService).self])
+        "presence", [.rfc(6121)], needs: [(any ContactService).self])
 
     public init(_ options: NoOptions, in host: HostContext) {}
 
@@ -19,8 +19,7 @@ public struct PresenceModule: Module {
                     broadcast.announce(stanza, from: event.session)
                     return .handled
                 }
-                directed(stanza, to, from: event.session)
-                return .next
+                return directed(stanza, to, from: event.session)
             case .subscribe, .subscribed, .unsubscribe, .unsubscribed:
                 return subscriptions.send(event.envelope, from: event.session)
             case .probe:
@@ -44,18 +43,26 @@ public struct PresenceModule: Module {
     }
 
     /// RFC 6121 §4.6: who was sent presence directly hears of the end as well.
-    private func directed(_ stanza: Stanza, _ to: JID, from session: any Session) {
+    private func directed(_ stanza: Stanza, _ to: JID, from session: any Session) -> Verdict {
         let directed = session.state.obtain(DirectedPresence.self) { DirectedPresence() }
         if stanza.type == .unavailable {
             directed.addresses.remove(to)
-        } else if directed.addresses.count < DirectedPresence.limit {
+        } else if directed.addresses.count < DirectedPresence.limit || directed.addresses.contains(to) {
             directed.addresses.insert(to)
+        } else {
+            return .reject(.resourceConstraint)
         }
+        return .next
     }
 }
 
-/// Whom a session has sent presence directly (RFC 6121 §4.6.1).
+/// Whom a session has sent presence directly (RFC 6121 §4.6.1). One too many is refused: nobody may be left to believe
+/// that the session is still there.
 final class DirectedPresence {
     static let limit = 1000
     var addresses: Set<JID> = []
+
+    func reaches(_ address: JID) -> Bool {
+        addresses.contains(address) || addresses.contains(JID(address.bare))
+    }
 }

@@ -1,7 +1,7 @@
 internal import ModuleKit
 
 /// RFC 6121 §3: asking for, giving, taking back and giving up the sight of one another's presence. The state is the
-/// roster's; what is said to whom is decided here, after the change is on disk.
+/// roster's; what is said to whom is decided here.
 struct Subscriptions {
     let contacts: any ContactService
 
@@ -12,15 +12,30 @@ struct Subscriptions {
         guard contact != account.address else { return .handled }
         // RFC 6121 §3.1.2: from and to bare addresses.
         let outgoing = stanza.with(from: JID(account.address), to: JID(contact))
-        contacts.apply(stanza.type, .outbound, with: contact, stanza: outgoing, on: account) { result in
-            switch result {
-            case .failure(let error): account.kernel.bounce(envelope, error)
-            case .success(let effect):
-                if effect.contains(.deliver) { account.kernel.route(Envelope(outgoing, receipt: envelope.receipt)) }
-                follow(effect, account, contact)
-            }
+        send(Envelope(outgoing, receipt: envelope.receipt), to: contact, from: account) { error in
+            account.kernel.bounce(envelope, error)
         }
         return .handled
+    }
+
+    private func send(
+        _ envelope: Envelope, to contact: BareJID, from account: any Account, failed: @escaping (StanzaError) -> Void
+    ) {
+        let handler = SubscriptionHandler(
+            send: { effect, shared in
+                // §3.2.2: while the contact may still see it.
+                if effect.contains(.sendUnavailable) { sendUnavailable(of: account, to: contact) }
+                guard effect.contains(.deliver) else { return }
+                account.kernel.route(Envelope(envelope.stanza, receipt: envelope.receipt, shared: shared))
+            },
+            ended: { result in
+                switch result {
+                case .failure(let error): failed(error)
+                case .success(let effect):
+                    if effect.contains(.sendPresence) { sendPresence(of: account, to: contact) }
+                }
+            })
+        contacts.apply(Envelope(envelope.stanza), .outbound, with: contact, on: account, handler)
     }
 
     /// A contact, or somebody who would be one, says it.
@@ -28,35 +43,57 @@ struct Subscriptions {
         let stanza = envelope.stanza
         guard let from = stanza.from?.bare, from != account.address else { return }
         let incoming = stanza.with(from: JID(from), to: JID(account.address))
-        contacts.apply(stanza.type, .inbound, with: from, stanza: incoming, on: account) { result in
-            guard case .success(let effect) = result else {
-                return account.kernel.bounce(envelope, .resourceConstraint)
-            }
-            if effect.contains(.deliver) {
-                account.forEachSession { if $0.isAvailable { $0.send(Envelope(incoming)) } }
-            }
-            if effect.contains(.answerSubscribed) { say("subscribed", account, from) }
-            follow(effect, account, from)
+        let isShared = envelope.shared != nil
+        let handler = SubscriptionHandler(
+            send: { _, _ in },
+            ended: { result in
+                guard case .success(let effect) = result else {
+                    // Who wanted both sides written together hears of it that way.
+                    return isShared ? () : account.kernel.bounce(envelope, .resourceConstraint)
+                }
+                if effect.contains(.deliver) { show(incoming, to: account) }
+                if effect.contains(.answerSubscribed) {
+                    account.kernel.route(Envelope(subscribed(by: account, to: from)))
+                }
+                if effect.contains(.approve) {
+                    // If the disk refuses, the request waits for the user after all.
+                    send(Envelope(subscribed(by: account, to: from)), to: from, from: account) { _ in }
+                }
+                if effect.contains(.sendUnavailable) { sendUnavailable(of: account, to: from) }
+                if effect.contains(.sendPresence) { sendPresence(of: account, to: from) }
+            })
+        let apart = Envelope(incoming, receipt: envelope.receipt, shared: envelope.shared)
+        contacts.apply(apart, .inbound, with: from, on: account, handler)
+    }
+
+    /// Requests go to those who can show them to somebody, everything else to those who show a roster (RFC 6121
+    /// §3.1.3, §3.1.6, §3.2.3, §3.3.3).
+    private func show(_ stanza: Stanza, to account: any Account) {
+        account.forEachSession { session in
+            guard stanza.type == .subscribe ? session.isAvailable : contacts.isInterested(session) else { return }
+            session.send(Envelope(stanza))
         }
     }
 
-    private func follow(_ effect: SubscriptionEffect, _ account: any Account, _ contact: BareJID) {
-        guard effect.contains(.sendPresence) || effect.contains(.sendUnavailable) else { return }
+    private func sendPresence(of account: any Account, to contact: BareJID) {
         account.forEachSession { session in
             guard let presence = session.presence else { return }
-            if effect.contains(.sendPresence) {
-                account.kernel.route(Envelope(presence.with(from: session.address, to: JID(contact))))
-            } else {
-                var gone = Element("presence", .client)
-                gone[attribute: "type"] = "unavailable"
-                account.kernel.route(Envelope(Stanza(gone).with(from: session.address, to: JID(contact))))
-            }
+            account.kernel.route(Envelope(presence.with(from: session.address, to: JID(contact))))
         }
     }
 
-    private func say(_ type: String, _ account: any Account, _ contact: BareJID) {
+    private func sendUnavailable(of account: any Account, to contact: BareJID) {
+        account.forEachSession { session in
+            guard session.isAvailable else { return }
+            var gone = Element("presence", .client)
+            gone[attribute: "type"] = "unavailable"
+            account.kernel.route(Envelope(Stanza(gone).with(from: session.address, to: JID(contact))))
+        }
+    }
+
+    private func subscribed(by account: any Account, to contact: BareJID) -> Stanza {
         var presence = Element("presence", .client)
-        presence[attribute: "type"] = type
-        account.kernel.route(Envelope(Stanza(presence).with(from: JID(account.address), to: JID(contact))))
+        presence[attribute: "type"] = "subscribed"
+        return Stanza(presence).with(from: JID(account.address), to: JID(contact))
     }
 }

@@ -2,50 +2,116 @@ internal import ModuleKit
 
 /// The roster as other modules use it.
 struct Contacts: ContactService {
+    /// Bytes of a subscription request that are kept; of a larger one only that it was made.
+    private static let longestRequest = 4096
+
     let limit: Int
 
-    private func item(_ contact: BareJID, _ account: any Account) -> RosterItem? {
-        account.state[Roster.self]?.items[contact]
-    }
+    private func roster(of account: any Account) -> Roster? { account.state[Roster.self] }
 
     func isSubscriber(_ contact: BareJID, to account: any Account) -> Bool {
-        item(contact, account)?.subscription.hasFrom ?? false
+        roster(of: account)?.traits(of: contact).contains(.from) ?? false
     }
 
     func isSubscribed(_ account: any Account, to contact: BareJID) -> Bool {
-        item(contact, account)?.subscription.hasTo ?? false
+        roster(of: account)?.traits(of: contact).contains(.to) ?? false
     }
 
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void) {
-        account.state[Roster.self]?.items.values.forEach { if $0.subscription.hasFrom { body($0.contact) } }
+        roster(of: account)?.forEach(.from, body)
     }
 
     func forEachSubscription(of account: any Account, _ body: (BareJID) -> Void) {
-        account.state[Roster.self]?.items.values.forEach { if $0.subscription.hasTo { body($0.contact) } }
+        roster(of: account)?.forEach(.to, body)
     }
 
-    func forEachPendingRequest(of account: any Account, _ body: (BareJID, [UInt8]) -> Void) {
-        account.state[Roster.self]?.items.values.forEach { if let request = $0.request { body($0.contact, request) } }
+    func isInterested(_ session: any Session) -> Bool { session.state[RosterInterest.self] != nil }
+
+    func forEachPendingRequest(of account: any Account, _ body: (BareJID, Stanza) -> Void) {
+        guard let roster = roster(of: account) else { return }
+        let reader = XMLDocumentReader()
+        roster.forEach(.request) { contact in
+            guard let bytes = roster[contact]?.request else { return }
+            let kept = bytes.withUnsafeBytes { try? reader.read($0) }
+            var bare = Element("presence", .client)
+            bare[attribute: "type"] = "subscribe"
+            let request = kept.map { Stanza(trusted: $0) } ?? Stanza(bare)
+            body(contact, request.with(from: JID(contact), to: JID(account.address)))
+        }
     }
 
     func apply(
-        _ type: Stanza.StanzaType, _ direction: SubscriptionDirection, with contact: BareJID, stanza: Stanza,
-        on account: any Account, then done: @escaping (Result<SubscriptionEffect, StanzaError>) -> Void
+        _ envelope: Envelope, _ direction: SubscriptionDirection, with contact: BareJID, on account: any Account,
+        _ handler: SubscriptionHandler
     ) {
-        guard let roster = account.state[Roster.self] else { return done(.failure(.itemNotFound)) }
-        var item = roster.items[contact] ?? RosterItem(contact)
-        let isNew = roster.items[contact] == nil
-        if isNew { item.isHidden = true }
+        guard let roster = roster(of: account) else { return handler.ended(.failure(.itemNotFound)) }
+        if envelope.shared != nil, roster.turns.isAway(contact),
+            account.address.description < contact.description
+        {
+            // Each of the two waits for the other: one of them has to go first, and this is how both know which.
+            envelope.shared?.end(.conflict)
+            return
+        }
+        let change = SubscriptionChange(
+            envelope: envelope, contact: contact, roster: roster, account: account, limit: limit, handler: handler)
+        roster.turns.take(
+            contact, Turns.Turn(isOwn: direction == .outbound) { change.begin(direction) })
+    }
+
+    static func kept(_ stanza: Stanza) -> [UInt8] {
         let output = OutputBuffer(capacity: 256)
         stanza.write(into: output, inheriting: .empty, contentNamespace: .client)
+        return output.withBytes { $0.count <= longestRequest ? Array($0) : Array("<presence/>".utf8) }
+    }
+}
+
+/// One subscription stanza and what it does to one roster, in its turn.
+private struct SubscriptionChange {
+    let envelope: Envelope
+    let contact: BareJID
+    let roster: Roster
+    let account: any Account
+    let limit: Int
+    let handler: SubscriptionHandler
+
+    func begin(_ direction: SubscriptionDirection) {
+        let old = roster[contact]
+        var fresh = RosterItem(contact)
+        fresh.isHidden = true
         let outcome = SubscriptionTable.apply(
-            type, direction, to: item, stanza: output.withBytes { $0.count <= 4096 ? Array($0) : [] })
-        guard outcome.item != item else { return done(.success(outcome.effect)) }
-        if isNew, roster.items.count >= limit {
-            return done(direction == .outbound ? .failure(.resourceConstraint) : .success([]))
+            envelope.stanza.type, direction, to: old ?? fresh, stanza: Contacts.kept(envelope.stanza))
+        // What is sent on is waited for even if nothing changes here: the contact may be changing its mind.
+        let isSent = direction == .outbound && outcome.effect.contains(.deliver)
+        guard outcome.item != old ?? fresh || isSent else {
+            handler.ended(.success(outcome.effect))
+            return roster.turns.done(contact)
         }
-        RosterWriter.write(outcome.item, in: roster, of: account, isVisible: outcome.isVisible) { result in
-            done(result.map { outcome.effect })
+        if outcome.item.isNeeded, old?.isNeeded != true, roster.count >= limit {
+            envelope.shared?.end(.failed)
+            handler.ended(.failure(.resourceConstraint))
+            return roster.turns.done(contact)
+        }
+        let writer = RosterWriter(roster: roster, account: account)
+        switch direction {
+        case .outbound:
+            let carrying: ((SharedChange) -> Void)? = isSent ? { handler.send(outcome.effect, $0) } : nil
+            writer.write(outcome.item, over: old, carrying: carrying) { result in
+                switch result {
+                case .done: handler.ended(.success(outcome.effect))
+                case .failed: handler.ended(.failure(.resourceConstraint))
+                case .conflict: break
+                }
+            }
+        case .inbound:
+            writer.write(outcome.item, over: old, with: envelope.shared) { result in
+                if case .done = result {
+                    envelope.shared?.end(.committed)
+                    handler.ended(.success(outcome.effect))
+                } else {
+                    envelope.shared?.end(.failed)
+                    handler.ended(.failure(.resourceConstraint))
+                }
+            }
         }
     }
 }

@@ -5,8 +5,6 @@ enum SubscriptionTable {
     struct Outcome: Equatable {
         var item: RosterItem
         var effect: SubscriptionEffect
-        /// Clients see another item than before.
-        var isVisible: Bool
     }
 
     /// - Parameter item: as it is, or a fresh hidden one.
@@ -20,18 +18,17 @@ enum SubscriptionTable {
             case .outbound: outbound(type, item, &next)
             case .inbound: inbound(type, item, &next, stanza)
             }
-        let wasShown = !item.isHidden
-        let isShown = !next.isHidden
-        return Outcome(item: next, effect: effect, isVisible: isShown && (!wasShown || item.element != next.element))
+        return Outcome(item: next, effect: effect)
     }
 
-    /// §A.2: our client sends it. It is always passed on, so that the other side can put right what differs there.
+    /// §A.2: our client sends it.
     private static func outbound(
         _ type: Stanza.StanzaType, _ item: RosterItem, _ next: inout RosterItem
     ) -> SubscriptionEffect {
         let was = item.subscription
         switch type {
         case .subscribe:
+            // Passed on in every state, so that the other side can put right what differs there.
             next.isHidden = false
             next.isAsking = !was.hasTo
             return .deliver
@@ -40,17 +37,24 @@ enum SubscriptionTable {
             next.subscription = .init(to: false, from: was.hasFrom)
             return .deliver
         case .subscribed:
-            guard item.request != nil else { return was.hasFrom ? .deliver : [] }
-            next.isHidden = false
-            next.request = nil
-            next.subscription = .init(to: was.hasTo, from: true)
-            return [.deliver, .sendPresence]
+            if item.request != nil {
+                next.isHidden = false
+                next.request = nil
+                next.subscription = .init(to: was.hasTo, from: true)
+                return [.deliver, .sendPresence]
+            }
+            // §3.4.2: before the contact has asked; nothing is sent.
+            if !was.hasFrom {
+                next.isHidden = false
+                next.isApproved = true
+            }
+            return []
         case .unsubscribed:
-            let hadRequest = item.request != nil
+            next.isApproved = false
             next.request = nil
             next.subscription = .init(to: was.hasTo, from: false)
-            guard was.hasFrom || hadRequest else { return [] }
-            return was.hasFrom ? [.deliver, .sendUnavailable] : .deliver
+            if was.hasFrom { return [.deliver, .sendUnavailable] }
+            return item.request == nil ? [] : .deliver
         default:
             return []
         }
@@ -64,9 +68,10 @@ enum SubscriptionTable {
         switch type {
         case .subscribe:
             if was.hasFrom { return .answerSubscribed }
-            let isNew = item.request == nil
             next.request = stanza
-            return isNew ? .deliver : []
+            // §3.4.3: nobody is asked again.
+            if item.isApproved { return .approve }
+            return item.request == nil ? .deliver : []
         case .unsubscribe:
             guard was.hasFrom || item.request != nil else { return [] }
             next.request = nil

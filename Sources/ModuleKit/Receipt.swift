@@ -56,9 +56,12 @@ public struct Envelope: Sendable {
     public var stanza: Stanza
     /// Nil when nobody waits: the sender has no stream management, or the stanza needs no keeping.
     public var receipt: Receipt?
+    /// What the sender wants written together with what the stanza changes at its addressee; mostly nothing.
+    public var shared: SharedChange?
 
-    public init(_ stanza: Stanza, receipt: Receipt? = nil) {
+    public init(_ stanza: Stanza, receipt: Receipt? = nil, shared: SharedChange? = nil) {
         self.stanza = stanza
         self.receipt = receipt
+        self.shared = shared
     }
 }

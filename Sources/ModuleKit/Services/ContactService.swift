@@ -7,14 +7,19 @@ public protocol ContactService: Sendable {
     func isSubscribed(_ account: any Account, to contact: BareJID) -> Bool
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void)
     func forEachSubscription(of account: any Account, _ body: (BareJID) -> Void)
-    /// Applies one subscription stanza to the account's roster and says what follows (RFC 6121 Appendix A). Durable
-    /// before `then` is called, on the account's loop.
+    /// True when this session asked for the roster (RFC 6121 §2.2: an interested resource).
+    func isInterested(_ session: any Session) -> Bool
+
+    /// Applies one subscription stanza to the account's roster (RFC 6121 Appendix A), behind what is under way with this
+    /// contact. `handler` is asked what to do at two moments, on the account's loop.
+    ///
+    /// - Parameter envelope: the stanza between the bare addresses; inbound, what came with it.
     func apply(
-        _ type: Stanza.StanzaType, _ direction: SubscriptionDirection, with contact: BareJID, stanza: Stanza,
-        on account: any Account, then: @escaping (Result<SubscriptionEffect, StanzaError>) -> Void)
-    /// Subscription requests that still wait for an answer, with the stanza as it came (XML; empty if it was too
-    /// large): shown to each session that becomes available.
-    func forEachPendingRequest(of account: any Account, _ body: (BareJID, [UInt8]) -> Void)
+        _ envelope: Envelope, _ direction: SubscriptionDirection, with contact: BareJID, on account: any Account,
+        _ handler: SubscriptionHandler)
+    /// Subscription requests that still wait for an answer, as they came: shown to each session that becomes available
+    /// (RFC 6121 §3.1.3).
+    func forEachPendingRequest(of account: any Account, _ body: (BareJID, Stanza) -> Void)
 }
 
 public enum SubscriptionDirection: Hashable, Sendable {
@@ -24,7 +29,24 @@ public enum SubscriptionDirection: Hashable, Sendable {
     case inbound
 }
 
-/// What a subscription stanza led to, beyond the roster itself.
+/// What is said to whom when a subscription stanza changes a roster.
+public struct SubscriptionHandler {
+    /// Outbound, before anything is written: sends the stanza on to the contact, with the change that is to be written
+    /// with the contact's own.
+    public var send: (SubscriptionEffect, SharedChange?) -> Void
+    /// The change is on disk, and no client has been told of it yet; or it cannot be made.
+    public var ended: (Result<SubscriptionEffect, StanzaError>) -> Void
+
+    public init(
+        send: @escaping (SubscriptionEffect, SharedChange?) -> Void,
+        ended: @escaping (Result<SubscriptionEffect, StanzaError>) -> Void
+    ) {
+        self.send = send
+        self.ended = ended
+    }
+}
+
+/// What a subscription stanza leads to, beyond the roster itself.
 public struct SubscriptionEffect: OptionSet, Sendable {
     public let rawValue: Int
 
@@ -38,8 +60,8 @@ public struct SubscriptionEffect: OptionSet, Sendable {
     public static let sendPresence = SubscriptionEffect(rawValue: 2)
     /// The contact may not see us any more: send unavailable.
     public static let sendUnavailable = SubscriptionEffect(rawValue: 4)
-    /// Answer for the account: it is subscribed already.
+    /// Answer for the account: the contact may see it already.
     public static let answerSubscribed = SubscriptionEffect(rawValue: 8)
-    /// Answer for the account: it is unsubscribed already.
-    public static let answerUnsubscribed = SubscriptionEffect(rawValue: 16)
+    /// Say for the user that the contact may see it, as the user said before it was asked for.
+    public static let approve = SubscriptionEffect(rawValue: 16)
 }

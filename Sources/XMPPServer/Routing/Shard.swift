@@ -150,9 +150,22 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         if let domain = world.domains[address.domain] { return arriveAtEntity(address, envelope, domain) }
         guard world.hosts[address.domain] != nil else { return bounce(envelope, .remoteServerNotFound) }
         guard !isStopping else { return bounce(envelope, .recipientUnavailable) }
+        // Whoever logs in brings most of the contacts into memory otherwise, to tell nobody.
+        if accounts[address] == nil, isForSessionsOnly(envelope.stanza) { return }
         let account = account(address)
         guard account.wait(.envelope(envelope)) else { return bounce(envelope, .resourceConstraint) }
         load(account, for: envelope.stanza.from?.bare)
+    }
+
+    /// Presence says nothing to an account without a session. A probe of another server may be answered that there is no
+    /// such subscription (RFC 6121 §4.3.2); between our own accounts both sides know of it, or neither does.
+    private func isForSessionsOnly(_ stanza: Stanza) -> Bool {
+        guard stanza.kind == .presence else { return false }
+        switch stanza.type {
+        case .available, .unavailable: return true
+        case .probe: return stanza.from.map { world.hosts[$0.domain] != nil } ?? true
+        default: return false
+        }
     }
 
     private func arriveAtHost(_ envelope: Envelope, _ host: HostTable) {

@@ -1,0 +1,215 @@
+internal import ModuleKit
+
+/// An account's roster in memory; on the account's loop.
+///
+/// Packed as it is stored, sorted by address: with an object for each contact a session of fifty contacts would cost
+/// three times as much. Who may see whom is read without unpacking anything.
+final class Roster {
+    struct Traits: OptionSet {
+        let rawValue: UInt8
+
+        /// The contact's presence is ours to see.
+        static let to = Traits(rawValue: 1)
+        /// Ours is the contact's.
+        static let from = Traits(rawValue: 2)
+        /// The contact has asked.
+        static let request = Traits(rawValue: 4)
+        /// Not in the roster that clients see.
+        static let hidden = Traits(rawValue: 8)
+    }
+
+    private struct Entry {
+        var start: UInt32
+        var length: UInt32
+        /// Of it, the contact's address.
+        var address: UInt16
+        var traits: Traits
+    }
+
+    private var entries: ContiguousArray<Entry> = []
+    private var text: ContiguousArray<UInt8> = []
+    /// What is being changed, contact by contact.
+    let turns = Turns()
+    var versions: RosterVersions
+
+    /// - Parameters:
+    ///   - owner: whose roster it is.
+    ///   - rows: ascending by the bytes of the key.
+    init(of owner: OwnerID, rows: [(key: String, value: [UInt8])]) {
+        versions = RosterVersions(owner: owner)
+        entries.reserveCapacity(rows.count)
+        text.reserveCapacity(rows.reduce(0) { $0 + $1.key.utf8.count + $1.value.count })
+        for row in rows {
+            if row.key.isEmpty {
+                versions.restore(row.value)
+            } else if let contact = BareJID(row.key), let item = RosterItem(contact, stored: row.value[...]) {
+                insert(item, row.value, at: entries.count)
+                versions.saw(item)
+            }
+        }
+    }
+
+    /// Contacts and requests.
+    private(set) var count = 0
+    /// Items that were removed and are remembered for clients that were away.
+    var removedCount: Int { entries.count - count }
+
+    // MARK: Reading
+
+    subscript(_ contact: BareJID) -> RosterItem? {
+        let place = place(of: contact)
+        return place.isFound ? item(at: place.index) : nil
+    }
+
+    func traits(of contact: BareJID) -> Traits {
+        let place = place(of: contact)
+        return place.isFound ? entries[place.index].traits : .hidden
+    }
+
+    /// Calls the body with each contact of these traits; what the body changes does not show.
+    func forEach(_ traits: Traits, _ body: (BareJID) -> Void) {
+        let (entries, text) = (entries, text)
+        for entry in entries where entry.traits.contains(traits) { body(Self.contact(entry, text)) }
+    }
+
+    /// All of it, by address, with what is hidden.
+    var items: [RosterItem] { entries.indices.compactMap { item(at: $0) } }
+
+    private func item(at index: Int) -> RosterItem? {
+        let entry = entries[index]
+        let start = Int(entry.start) + Int(entry.address)
+        return RosterItem(
+            Self.contact(entry, text), stored: Array(text[start..<(Int(entry.start) + Int(entry.length))])[...])
+    }
+
+    private static func contact(_ entry: Entry, _ text: ContiguousArray<UInt8>) -> BareJID {
+        let bytes = text[Int(entry.start)..<(Int(entry.start) + Int(entry.address))]
+        guard let at = bytes.firstIndex(of: UInt8(ascii: "@")) else {
+            return BareJID(canonicalLocal: "", domain: String(decoding: bytes, as: UTF8.self))
+        }
+        return BareJID(
+            canonicalLocal: String(decoding: bytes[..<at], as: UTF8.self),
+            domain: String(decoding: bytes[(at + 1)...], as: UTF8.self))
+    }
+
+    /// Where the contact stands, or would.
+    private func place(of contact: BareJID) -> (index: Int, isFound: Bool) {
+        let key = Array(contact.description.utf8)
+        var (low, high) = (0, entries.count)
+        while low < high {
+            let middle = (low + high) / 2
+            let entry = entries[middle]
+            let bytes = text[Int(entry.start)..<(Int(entry.start) + Int(entry.address))]
+            if bytes.elementsEqual(key) { return (middle, true) }
+            if bytes.lexicographicallyPrecedes(key) { low = middle + 1 } else { high = middle }
+        }
+        return (low, false)
+    }
+
+    // MARK: Changing
+
+    func put(_ item: RosterItem) {
+        let place = place(of: item.contact)
+        if place.isFound { remove(at: place.index) }
+        insert(item, item.stored, at: place.index)
+        versions.saw(item)
+    }
+
+    func remove(_ contact: BareJID) {
+        let place = place(of: contact)
+        if place.isFound { remove(at: place.index) }
+    }
+
+    private func insert(_ item: RosterItem, _ stored: [UInt8], at index: Int) {
+        let key = item.contact.description.utf8
+        let start = text.count
+        text.append(contentsOf: key)
+        text.append(contentsOf: stored)
+        var traits: Traits = item.isHidden ? .hidden : []
+        if item.subscription.hasTo { traits.insert(.to) }
+        if item.subscription.hasFrom { traits.insert(.from) }
+        if item.request != nil { traits.insert(.request) }
+        if item.isNeeded { count += 1 }
+        entries.insert(
+            Entry(
+                start: UInt32(clamping: start), length: UInt32(clamping: text.count - start),
+                address: UInt16(clamping: key.count), traits: traits), at: index)
+    }
+
+    private func remove(at index: Int) {
+        let gone = entries.remove(at: index)
+        if gone.traits.contains(.request) || !gone.traits.contains(.hidden) { count -= 1 }
+        text.removeSubrange(Int(gone.start)..<Int(gone.start + gone.length))
+        for index in entries.indices where entries[index].start > gone.start {
+            entries[index].start -= gone.length
+        }
+    }
+}
+
+/// A session that asked for the roster: it gets pushes (RFC 6121 §2.1.6).
+final class RosterInterest {}
+
+/// Changes of a roster that are under way: with one contact one after the other, each from its beginning until it is on
+/// disk. So a change always begins with what is true, and none has to be taken back.
+final class Turns {
+    struct Turn {
+        /// Of the account's own client; else something the contact sent.
+        var isOwn: Bool
+        /// Calls `Turns.done` in the end.
+        var begin: () -> Void
+    }
+
+    private var waiting: [BareJID: [Turn]] = [:]
+    /// Contacts at whose account the first change waits to be written.
+    private var away: Set<BareJID> = []
+
+    var isEmpty: Bool { waiting.isEmpty }
+    /// Changes under way or waiting.
+    var count: Int { waiting.values.reduce(0) { $0 + $1.count } }
+
+    /// Begins now, or behind what is under way. What the contact sent goes before what our client wants next: the
+    /// contact's account may wait for it, and must not wait for something that waits for that account.
+    func take(_ contact: BareJID, _ turn: Turn) {
+        guard let turns = waiting[contact], let first = turns.first else {
+            waiting[contact] = [turn]
+            return turn.begin()
+        }
+        let next = turn.isOwn ? nil : turns.dropFirst().firstIndex { $0.isOwn }
+        waiting[contact] = [first] + turns[1..<(next ?? turns.count)] + [turn] + turns[(next ?? turns.count)...]
+    }
+
+    func done(_ contact: BareJID) {
+        waiting[contact]?.removeFirst()
+        beginNext(contact)
+    }
+
+    /// The change under way is on its way to the contact's account.
+    func left(for contact: BareJID) {
+        away.insert(contact)
+    }
+
+    /// It is known what became of it.
+    func returned(from contact: BareJID) {
+        away.remove(contact)
+    }
+
+    func isAway(_ contact: BareJID) -> Bool { away.contains(contact) }
+
+    /// The contact's account has a change for us that goes first, and that waits here.
+    func giveWay(to contact: BareJID) {
+        guard var turns = waiting[contact] else { return }
+        if let index = turns.firstIndex(where: { !$0.isOwn }) {
+            turns.insert(turns.remove(at: index), at: 0)
+            waiting[contact] = turns
+        }
+        beginNext(contact)
+    }
+
+    private func beginNext(_ contact: BareJID) {
+        guard let next = waiting[contact]?.first else {
+            waiting[contact] = nil
+            return
+        }
+        next.begin()
+    }
+}
