@@ -12,6 +12,7 @@ let settings: [SwiftSetting] =
 func nio(_ name: String) -> Target.Dependency { .product(name: name, package: "swift-nio") }
 let grdb = ["GRDB", "GRDBSQLite"].map { Target.Dependency.product(name: $0, package: "GRDB.swift") }
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let metrics = Target.Dependency.product(name: "CoreMetrics", package: "swift-metrics")
 
 func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
     .target(name: name, dependencies: dependencies, swiftSettings: settings)
@@ -42,6 +43,7 @@ let package = Package(
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio", exact: "2.101.2"),
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
+        .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
         .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
@@ -51,6 +53,7 @@ let package = Package(
         .systemLibrary(name: "CExpat", pkgConfig: "expat", providers: [.apt(["libexpat1-dev"])]),
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CIDN2", pkgConfig: "libidn2", providers: [.apt(["libidn2-dev", "libunistring-dev"])]),
+        .systemLibrary(name: "CResolv"),
         .target(name: "CLoadShims"),
         .target(name: "CSQLiteVFS", linkerSettings: [.linkedLibrary("sqlite3")]),
 
@@ -58,7 +61,7 @@ let package = Package(
         target("XMPPCore", ["XML", "CIDN2"]),
         target("XMPPStream", ["XMPPCore", "XML", "COpenSSL", "CIDN2"]),
         target("ModuleKit", ["XMPPCore", "XML", logging]),
-        target("XMPPServer", ["ModuleKit", "XMPPStream", "XMPPCore", "XML", logging]),
+        target("XMPPServer", ["ModuleKit", "XMPPStream", "XMPPCore", "XML", logging, metrics]),
         target(
             "XMPPTransport",
             [
@@ -67,13 +70,15 @@ let package = Package(
             ]),
         target("StorageSQL", ["ModuleKit", "CSQLiteVFS"] + grdb),
         target("StorageMemory", ["ModuleKit"]),
-        target("ModuleTesting", ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport", logging]),
+        target(
+            "ModuleTesting",
+            ["XMPPServer", "StorageMemory", "ModuleKit", "XMPPStream", "XMPPTransport", logging, metrics]),
 
         .executableTarget(
             name: "martlet",
             dependencies: [
-                "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", "CIDN2", logging,
-                nio("NIOCore"), nio("NIOPosix"), .product(name: "Yams", package: "Yams"),
+                "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", "CIDN2", "CResolv",
+                logging, nio("NIOCore"), nio("NIOPosix"), .product(name: "Yams", package: "Yams"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
                 .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
                 .product(name: "UnixSignals", package: "swift-service-lifecycle"),
@@ -107,7 +112,8 @@ let package = Package(
                 logging, nio("NIOCore"), nio("NIOPosix"), nio("NIOConcurrencyHelpers"),
             ]),
         test("ModulesTests", inProcess),
-        test("XMPPServerTests", inProcess),
+        test(
+            "XMPPServerTests", inProcess + [metrics, .product(name: "MetricsTestKit", package: "swift-metrics")]),
         test("StorageTests", ["StorageSQL", "StorageMemory", "ModuleTesting", "ModuleKit", "CSQLiteVFS"] + grdb),
         test("XMLTests", ["XML"]),
         test("XMPPCoreTests", ["XMPPCore", "XML"]),

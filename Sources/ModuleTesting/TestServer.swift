@@ -1,3 +1,4 @@
+public import CoreMetrics
 internal import Logging
 public import ModuleKit
 public import StorageMemory
@@ -36,10 +37,12 @@ public final class TestServer {
     ///   - adjust: changes of what is no module's.
     ///   - memory: what an earlier server has left.
     ///   - courier: takes what is for addresses of other processes.
+    ///   - metrics: where the numbers go.
     public init(
         _ modules: [any Module.Type], config: [String: ConfigNode] = [:], hosts: [String] = ["example.org"],
         accounts: [String] = ["romeo", "juliet", "mercutio"], password: String = "secret", loops: Int = 2,
         seed: UInt64 = 1, memory: MemoryStorage? = nil, courier: (any Courier)? = nil,
+        metrics: any MetricsFactory = NOOPMetricsHandler.instance,
         adjust: (inout ServerConfig) -> Void = { _ in }
     ) async throws {
         var config = try Self.config(
@@ -55,7 +58,7 @@ public final class TestServer {
         server = try await Server.start(
             config: config, storage: storage, secret: Array("the same after every start".utf8), modules: modules,
             loops: simulation.loops, pool: SimulatedWork(loops: simulation), courier: courier,
-            log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
+            metrics: metrics, log: Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
         if memory == nil {
             for host in hosts {
                 for account in accounts { addAccount("\(account)@\(host)") }

@@ -1,6 +1,6 @@
 /// How much of anything one stream may send. Every dimension of XML has a bound, because each one unbounded is memory
 /// or time for the asking.
-public struct XMLLimits: Sendable, Equatable {
+public struct XMLLimits: Sendable, Hashable {
     /// Most bytes of one stanza, tags and all; of the stream header too.
     public var maxElementBytes: UInt32
     /// Most bytes of one tag.

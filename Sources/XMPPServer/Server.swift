@@ -1,3 +1,4 @@
+public import CoreMetrics
 public import Logging
 public import ModuleKit
 import Synchronization
@@ -13,7 +14,6 @@ public final class Server: Sendable {
     let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
-    let limits: LimitsConfig
     private let secret: [UInt8]
     private let tally = Mutex(LoginCounts())
     let current: Mutex<Current>
@@ -27,38 +27,38 @@ public final class Server: Sendable {
     private init(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
         loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?,
-        courier: (any Courier)?, log: Logger
+        courier: (any Courier)?, metrics: any MetricsFactory, log: Logger
     ) {
         office = PostOffice(loops: loops, courier: courier)
         self.storage = storage
         self.secret = secret
         self.log = log
         types = modules
-        limits = config.limits
         admission = Admission(config.limits.unauthenticated)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
-        let settings = KernelSettings(
-            limits: config.limits, streamManagement: config.streamManagement,
-            idleAccounts: max(100, config.accounts.cache / 1500 / max(1, loops.count)),
-            inbox: config.accounts.inbox)
+        let settings = KernelSettings(config, loops: loops.count)
         let (office, empty) = (office, World(generation: 0, hosts: [:], domains: [:]))
         shards = loops.map {
-            Shard(loop: $0, office: office, storage: storage, settings: settings, world: empty, log: log)
+            Shard(
+                loop: $0, office: office, storage: storage, settings: settings, world: empty,
+                metrics: metrics, log: log)
         }
         current = Mutex(Current(config: config, groups: groups, generation: 1))
     }
 
     /// Makes the modules, builds the tables of every loop and begins to read mail. Opens no socket.
     ///
-    /// - Parameter secret: makes the keys that unknown users seem to have; the same after every restart.
+    /// - Parameters:
+    ///   - secret: makes the keys that unknown users seem to have; the same after every restart.
+    ///   - metrics: where the numbers go.
     /// - Throws: every error that the modules found in their sections, and of their fitting together.
     public static func start(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], log: Logger
+        loops: [any Loop], metrics: any MetricsFactory = MetricsSystem.factory, log: Logger
     ) async throws(ConfigErrors) -> Server {
         try await start(
             config: config, storage: storage, secret: secret, modules: modules, loops: loops, pool: nil, courier: nil,
-            log: log)
+            metrics: metrics, log: log)
     }
 
     /// - Parameters:
@@ -67,15 +67,14 @@ public final class Server: Sendable {
     ///     have one.
     package static func start(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], pool: (any WorkExecutor)?, courier: (any Courier)?, log: Logger
+        loops: [any Loop], pool: (any WorkExecutor)?, courier: (any Courier)?,
+        metrics: any MetricsFactory = NOOPMetricsHandler.instance, log: Logger
     ) async throws(ConfigErrors) -> Server {
         let loader = ModuleLoader(types: modules, context: HostContext(storage: storage, log: log), file: config.file)
         let groups = try await loader.load(config.hosts)
         let server = Server(
             config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups,
-            pool: pool,
-            courier: courier,
-            log: log)
+            pool: pool, courier: courier, metrics: metrics, log: log)
         try server.check(groups)
         for shard in server.shards {
             var problems: [String] = []
@@ -108,7 +107,6 @@ public final class Server: Sendable {
             transport.abort()
             return Refusal()
         }
-        transport.limits = limits.unauthenticated.elements.xml
         let negotiation = ClientNegotiation(self, transport, tls: tls)
         negotiation.begin()
         if tls == .direct, transport.tls != nil { negotiation.tlsEstablished() }
@@ -116,12 +114,15 @@ public final class Server: Sendable {
     }
 
     func policy(of host: String, _ table: HostTable) -> HostPolicy {
-        let iterations = current.withLock { current in
-            current.config.hosts.first { $0.name == host }?.auth.iterations ?? AuthConfig().iterations
+        let (iterations, attempts) = current.withLock { current in
+            (
+                current.config.hosts.first { $0.name == host }?.auth.iterations ?? AuthConfig().iterations,
+                current.config.limits.unauthenticated.attempts
+            )
         }
         return HostPolicy(
             authentication: AuthenticationPolicy(
-                iterations: iterations, secret: secret, attempts: limits.unauthenticated.attempts),
+                iterations: iterations, secret: secret, attempts: attempts),
             streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
     }
 

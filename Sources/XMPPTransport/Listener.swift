@@ -8,7 +8,7 @@ public import XML
 internal import XMPPServer
 
 /// Where to listen, and what is spoken there.
-public struct ListenerOptions: Sendable {
+public struct ListenerOptions: Sendable, Hashable {
     public enum Security: Hashable, Sendable {
         /// In clear, until the handler starts TLS.
         case startTLS

@@ -10,8 +10,8 @@ struct Martlet: AsyncParsableCommand {
         abstract: "An XMPP server.",
         version: version,
         subcommands: [
-            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Status.self, Modules.self, Reload.self,
-            Stop.self, DescribeConfig.self,
+            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, Status.self, Modules.self,
+            Reload.self, BackUp.self, Stop.self, DescribeConfig.self,
         ])
 
     static let version = "0.1.0"
@@ -74,10 +74,14 @@ struct ConfigOption: ParsableArguments {
 
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check the config and the certificates it names.",
-        discussion: "Prints every error as `file:line: key: reason` and ends with 1 if there is one.")
+        abstract: "Check the config, the certificates it names, and the DNS records of its hosts.",
+        discussion: """
+            Prints every error as `file:line: key: reason` and ends with 1 if there is one. What DNS lacks is no error.
+            """)
 
     @OptionGroup var config: ConfigOption
+    @Flag(inversion: .prefixedNo, help: "Look at the DNS records, where a resolver answers.")
+    var dns = true
 
     func run() async throws {
         let file = try config.load()
@@ -86,6 +90,13 @@ struct Check: AsyncParsableCommand {
         CertificateCheck.check(file.config, into: report)
         for warning in report.warnings { Terminal.writeError("\(warning) (warning)") }
         try report.finish()
+        if dns {
+            if let notes = DNSCheck().notes(file.config) {
+                for note in notes { Terminal.writeError("\(note) (warning)") }
+            } else {
+                Terminal.writeError("no resolver answers: the DNS records were not looked at")
+            }
+        }
         let hosts = file.config.hosts.map(\.name)
         print(
             "\(file.config.file) is right: \(hosts.count > 5 ? "\(hosts.count) hosts" : hosts.joined(separator: ", "))")

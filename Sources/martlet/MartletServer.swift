@@ -1,4 +1,5 @@
 import Foundation
+import Logging
 import ModuleKit
 import Synchronization
 import XMPPServer
@@ -11,35 +12,24 @@ final class MartletServer: RunningServer {
     private let server: Server
     private let group: TransportGroup
     private let storage: any StorageBackend
-    private let opened = Mutex<[(name: String, listener: Listener)]>([])
+    private let ports: Listeners
+    private let watch: CertificateWatch
 
-    init(config: ServerConfig, server: Server, group: TransportGroup, storage: any StorageBackend) {
+    init(config: ServerConfig, server: Server, group: TransportGroup, storage: any StorageBackend, log: Logger) {
         self.config = Mutex(config)
         self.server = server
         self.group = group
         self.storage = storage
+        ports = Listeners(group, server)
+        watch = CertificateWatch(config, log: log)
     }
 
-    var listeners: [String] { opened.withLock { $0.map(\.name) } }
+    var listeners: [String] { ports.names }
 
     func listen() async throws {
         let config = config.withLock { $0 }
-        let tls = try Self.makeTLS(config)
-        for listener in config.listeners {
-            let mode = TLSMode(rawValue: listener.tls.rawValue) ?? .required
-            for address in Self.addresses(listener.address) {
-                let options = ListenerOptions(
-                    address: address, port: listener.port, security: Self.security(mode),
-                    handshakeTimeout: config.limits.unauthenticated.timeout,
-                    limits: config.limits.unauthenticated.elements.xml)
-                let server = server
-                let open = try await group.listen(options, tls: mode == .none ? nil : tls) { transport in
-                    server.accept(transport, tls: mode)
-                }
-                let name = address.contains(":") ? "[\(address)]:\(open.port)" : "\(address):\(open.port)"
-                opened.withLock { $0.append((name, open)) }
-            }
-        }
+        try await ports.open(config, try Self.makeTLS(config))
+        watch.begin()
     }
 
     /// Nil if no host has a certificate.
@@ -55,27 +45,23 @@ final class MartletServer: RunningServer {
         return certificates.isEmpty ? nil : try TLSContext(certificates)
     }
 
-    /// `*` is both families where the machine has them; with one socket, unless the system keeps them apart.
-    private static func addresses(_ address: String) -> [String] {
-        guard address == "*" else { return [address] }
-        let probe = socket(AF_INET6, Int32(SOCK_STREAM.rawValue), 0)
-        guard probe >= 0 else { return ["0.0.0.0"] }
-        close(probe)
-        let areApart = (try? String(contentsOfFile: "/proc/sys/net/ipv6/bindv6only", encoding: .utf8))?.first == "1"
-        return areApart ? ["::", "0.0.0.0"] : ["::"]
-    }
-
-    private static func security(_ mode: TLSMode) -> ListenerOptions.Security {
-        switch mode {
-        case .required, .optional: .startTLS
-        case .none: .none
-        case .direct: .direct
-        }
-    }
-
     func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput {
         if command.hasPrefix("account ") { return try await account(command, input) }
+        switch command {
+        case "backup": return try backup(to: input.arguments["directory"] ?? "")
+        case "status":
+            guard case .table(let columns, let rows) = try await server.run(command, input) else { break }
+            return .table(columns: columns, rows: rows + watch.rows)
+        default: break
+        }
         return try await server.run(command, input)
+    }
+
+    /// A copy of everything that cannot be made again, while the server runs.
+    private func backup(to directory: String) throws(CommandError) -> CommandOutput {
+        let data = DataDirectory(path: config.withLock { $0.data })
+        try Backup(of: data).write(to: directory)
+        return .done("the database was copied to \(directory)")
     }
 
     /// On the live database; what the server has in memory of the account is told to forget.
@@ -143,14 +129,39 @@ final class MartletServer: RunningServer {
         } catch {
             throw CommandError("the certificates are wrong, nothing was changed: \(error)")
         }
-        let output = try await server.reload(config, dryRun: dryRun)
-        guard !dryRun else { return output }
-        if let tls { opened.withLock { $0.forEach { $0.listener.use(tls) } } }
+        let plan = ports.plan(config)
+        guard !dryRun else {
+            let steps = try await server.reload(config, dryRun: true)
+            return Self.table(steps + plan.steps, "what happens")
+        }
+        do {
+            try await ports.openNew(plan, config, tls)
+        } catch {
+            throw CommandError("a port cannot be opened, nothing was changed: \(error)")
+        }
+        let steps: [ReloadStep]
+        do {
+            steps = try await server.reload(config, dryRun: false)
+        } catch {
+            await ports.closeNew(plan)
+            throw error
+        }
         self.config.withLock { $0 = config }
-        return output
+        watch.use(config)
+        let failures = await ports.finish(plan, config, tls)
+        guard failures.isEmpty else {
+            throw CommandError("reloaded, but not open again: \(failures.joined(separator: ", "))")
+        }
+        return Self.table(steps + plan.steps, "what happened")
+    }
+
+    private static func table(_ steps: [ReloadStep], _ title: String) -> CommandOutput {
+        let rows = steps.isEmpty ? [["everything", "is as it was"]] : steps.map { [$0.part, $0.effect.rawValue] }
+        return .table(columns: ["part", title], rows: rows)
     }
 
     func stop() async {
+        watch.end()
         await group.stopListening()
         await server.stop()
         // Streams end in order; whoever does not listen is cut after a while.

@@ -40,7 +40,7 @@ enum Wiring {
             let server = try await Server.start(
                 config: config, storage: storage, secret: try secret(in: config.data), modules: StandardModules.all,
                 loops: group.loops, log: log)
-            let process = MartletServer(config: config, server: server, group: group, storage: storage)
+            let process = MartletServer(config: config, server: server, group: group, storage: storage, log: log)
             try await process.listen()
             return process
         } catch {

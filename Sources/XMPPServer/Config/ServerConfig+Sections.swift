@@ -68,7 +68,8 @@ public struct ListenerConfig: Sendable, Hashable {
         }
     }
 
-    func clashes(with other: ListenerConfig) -> Bool {
+    /// Both cannot be open at once.
+    public func clashes(with other: ListenerConfig) -> Bool {
         port == other.port && (address == other.address || address == "*" || other.address == "*")
     }
 

@@ -1,3 +1,4 @@
+import CoreMetrics
 import Logging
 import ModuleKit
 
@@ -10,7 +11,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     private let index: Int
     let office: PostOffice
     let storage: any StorageBackend
-    let settings: KernelSettings
+    var settings: KernelSettings
     let log: Logger
     var world: World {
         didSet { for account in accounts.values { account.worldChanged() } }
@@ -20,6 +21,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     var sessions: [UInt64: ClientSession] = [:]
     var entities: [BareJID: EntityBox] = [:]
     var counts = ShardCounts()
+    let metrics: ShardMetrics
     private var nextSession: UInt64 = 0
     /// Sessions that have something to say when the turn ends.
     private var speaking: [ClientSession] = []
@@ -36,7 +38,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     init(
         loop: any Loop, office: PostOffice, storage: any StorageBackend, settings: KernelSettings, world: World,
-        log: Logger
+        metrics factory: any MetricsFactory, log: Logger
     ) {
         self.loop = loop
         index = loop.index
@@ -45,6 +47,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         self.settings = settings
         self.world = world
         self.log = log
+        metrics = ShardMetrics(factory, loop: loop.index)
         link.shard = self
     }
 
@@ -199,6 +202,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         forgetChanged()
         sweep()
         hibernate()
+        collectMetrics()
         _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
     }
 }
@@ -219,6 +223,13 @@ struct KernelSettings: Sendable {
     var idleAccounts: Int
     /// Stanzas that may wait for an account while it is read.
     var inbox: Int
+
+    init(_ config: ServerConfig, loops: Int) {
+        limits = config.limits
+        streamManagement = config.streamManagement
+        idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
+        inbox = config.accounts.inbox
+    }
 }
 
 /// Numbers of one loop, for `status`.

@@ -9,13 +9,18 @@ final class Admission: Sendable {
         var total = 0
         var byNetwork: [String: Int] = [:]
         var refused = 0
+        var limits: LimitsConfig.Unauthenticated
     }
 
-    private let state = Mutex(State())
-    private let limits: LimitsConfig.Unauthenticated
+    private let state: Mutex<State>
 
     init(_ limits: LimitsConfig.Unauthenticated) {
-        self.limits = limits
+        state = Mutex(State(limits: limits))
+    }
+
+    /// For those who come from now on.
+    func use(_ limits: LimitsConfig.Unauthenticated) {
+        state.withLock { $0.limits = limits }
     }
 
     /// False: one too many. True: `leave` has to follow, once.
@@ -23,7 +28,7 @@ final class Admission: Sendable {
         let network = Self.network(of: peer.address)
         return state.withLock { state in
             let count = state.byNetwork[network, default: 0]
-            guard state.total < limits.connections, count < limits.connectionsPerAddress else {
+            guard state.total < state.limits.connections, count < state.limits.connectionsPerAddress else {
                 state.refused += 1
                 return false
             }

@@ -11,6 +11,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private var machine: C2SNegotiation
     private var timer: TimerToken?
     private var shard: Shard
+    /// Those of the moment when it connected.
+    private let limits: LimitsConfig
     private var bytes = 0
     private var isOver = false
     private var hasLeft = false
@@ -28,12 +30,14 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         self.transport = transport
         machine = C2SNegotiation(tls: tls)
         shard = server.shard(of: transport.loop)
+        limits = shard.settings.limits
+        transport.limits = limits.unauthenticated.elements.xml
     }
 
     private static let timeoutTag = 1
 
     func begin() {
-        timer = shard.loop.schedule(after: server.limits.unauthenticated.timeout, self, tag: Self.timeoutTag)
+        timer = shard.loop.schedule(after: limits.unauthenticated.timeout, self, tag: Self.timeoutTag)
     }
 
     func timerFired(_ tag: Int) {
@@ -70,7 +74,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         guard !isOver else { return .stop }
         bytes += element.byteCount
         // Each element is bounded by itself; this bounds how many of them there can be.
-        guard bytes <= server.limits.unauthenticated.bytes else {
+        guard bytes <= limits.unauthenticated.bytes else {
             fail(.policyViolation.saying("too much before a session"))
             return .stop
         }
@@ -292,7 +296,9 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             // RFC 6120 §7.7.2.2: the newer session has the resource.
             other.close(.conflict)
         }
-        guard account.sessionCount < server.limits.authenticated.sessions else { return refuse(.resourceConstraint) }
+        guard account.sessionCount < shard.settings.limits.authenticated.sessions else {
+            return refuse(.resourceConstraint)
+        }
         let address = JID(account.address, resource: resource)
         guard let answer = machine.bound(as: address) else { return }
         let session = ClientSession(address, of: account, over: transport)
@@ -328,7 +334,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         isHandedOver = true
         isWaiting = false
         leave()
-        transport.limits = server.limits.authenticated.elements.xml
+        transport.limits = shard.settings.limits.authenticated.elements.xml
         transport.handler = session
         if isHeld { shard.loop.defer_ { [transport] in transport.resumeReading() } }
     }

@@ -40,6 +40,47 @@ struct Sessions: ServerCommand {
     var request: ControlRequest { ControlRequest(command: "sessions") }
 }
 
+struct Kick: ServerCommand {
+    static let configuration = CommandConfiguration(
+        abstract: "End the sessions of an account, or one of them.",
+        discussion: "The client is told and may log in again. Ends with 2 if there is no such session.")
+    @Argument(help: ArgumentHelp("Whose sessions; with a resource, which one.", valueName: "user@host[/resource]"))
+    var address: String
+    @Option(help: ArgumentHelp("What the client is told.", valueName: "text")) var reason: String?
+    @OptionGroup var server: ServerOptions
+
+    var request: ControlRequest {
+        var arguments = ["address": address]
+        arguments["reason"] = reason
+        return ControlRequest(command: "kick", arguments: arguments)
+    }
+}
+
+struct BackUp: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Copy the database and the secret to a new directory.",
+        discussion: "Also while the server runs: the copy is of one moment. To restore it, see docs/OPERATIONS.md.")
+    @Argument(
+        help: ArgumentHelp("Where to; made by the command.", valueName: "directory"),
+        completion: .directory)
+    var directory: String
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let path = URL(fileURLWithPath: directory).standardizedFileURL.path
+        let data = try config.dataDirectory()
+        let client = ControlClient(directory: data)
+        if client.isServerRunning {
+            let request = ControlRequest(command: "backup", arguments: ["directory": path])
+            return Terminal.show(try client.run(request))
+        }
+        let lock = try data.lock()
+        try Backup(of: data).write(to: path)
+        withExtendedLifetime(lock) {}
+        Terminal.show(.done("the database was copied to \(path)"))
+    }
+}
+
 struct Status: ServerCommand {
     static let configuration = CommandConfiguration(abstract: "Show how the server is doing.")
     @OptionGroup var server: ServerOptions

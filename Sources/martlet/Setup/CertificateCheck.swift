@@ -43,7 +43,7 @@ enum CertificateCheck {
         if !covers(certificate, host) { warning("\(files.certificate) is not for \(host)") }
     }
 
-    private enum Reason: Error {
+    enum Reason: Error {
         case unreadable(String)
         case unusable
 
@@ -55,7 +55,7 @@ enum CertificateCheck {
         }
     }
 
-    private static func read(
+    static func read(
         _ path: String, _ parse: (OpaquePointer) -> OpaquePointer?
     ) -> Result<OpaquePointer, Reason> {
         let data: Data

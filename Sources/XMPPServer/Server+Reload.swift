@@ -1,0 +1,90 @@
+public import ModuleKit
+import Synchronization
+
+/// Going over to another config while the server runs.
+extension Server {
+    /// Goes over to another config as far as the kernel can: hosts, modules and their options, authentication, limits.
+    /// All or nothing: on an error the old world stays.
+    ///
+    /// - Returns: what happened, or with `dryRun` would happen, to each part that differs; parts that are not the
+    ///   kernel's to change are left out.
+    public func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep] {
+        let (old, oldGroups, generation) = current.withLock { ($0.config, $0.groups, $0.generation + 1) }
+        let loader = ModuleLoader(types: types, context: HostContext(storage: storage, log: log), file: config.file)
+        let groups: [HostGroup]
+        do {
+            groups = try await loader.load(config.hosts, keeping: oldGroups)
+            try check(groups)
+        } catch {
+            throw CommandError("the config is wrong, nothing was changed:\n\(error)")
+        }
+        let steps = Self.steps(from: old, to: config)
+        guard !dryRun else {
+            await stop(groups, keeping: oldGroups)
+            return steps
+        }
+        admission.use(config.limits.unauthenticated)
+        _ = await onEachShard { shard in
+            shard.collectMetrics()
+            shard.settings = KernelSettings(config, loops: self.shards.count)
+            var problems: [String] = []
+            shard.world = ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems)
+            for session in shard.sessions.values { session.watchSilence() }
+        }
+        current.withLock { current in
+            current.config.hosts = config.hosts
+            current.config.limits = config.limits
+            current.config.streamManagement = config.streamManagement
+            current.config.accounts = config.accounts
+            current.groups = groups
+            current.generation = generation
+        }
+        await stop(oldGroups, keeping: groups)
+        return steps
+    }
+
+    /// Ends the modules of groups that the others have not taken over.
+    private func stop(_ groups: [HostGroup], keeping others: [HostGroup]) async {
+        for group in groups where !others.contains(where: { $0.config == group.config }) {
+            for module in group.modules { await module.stop() }
+        }
+    }
+
+    private static func steps(from old: ServerConfig, to new: ServerConfig) -> [ReloadStep] {
+        var steps: [ReloadStep] = []
+        func compare(_ part: String, _ isEqual: Bool, _ effect: ReloadStep.Effect) {
+            if !isEqual { steps.append(ReloadStep(part, effect)) }
+        }
+        compare("hosts", old.hosts.map(\.name) == new.hosts.map(\.name), .applied)
+        compare("modules", old.hosts.map(\.modules) == new.hosts.map(\.modules), .applied)
+        compare("auth", old.hosts.map(\.auth) == new.hosts.map(\.auth), .applied)
+        compare("tls", old.hosts.map(\.certificate) == new.hosts.map(\.certificate), .applied)
+        compare("limits", old.limits == new.limits, .applied)
+        compare("stream_management", old.streamManagement == new.streamManagement, .applied)
+        compare("accounts", old.accounts == new.accounts, .applied)
+        compare("data", old.data == new.data, .needsProcessRestart)
+        compare("log", old.log == new.log, .needsProcessRestart)
+        compare("loops", old.loops == new.loops, .needsProcessRestart)
+        return steps
+    }
+}
+
+/// What a reload means for one part of the config that has changed.
+public struct ReloadStep: Hashable, Sendable {
+    public enum Effect: String, Hashable, Sendable {
+        /// From now on; streams and sessions go on.
+        case applied
+        /// The port is closed and opened again; its streams go on.
+        case needsListenerRestart = "needs listener restart"
+        /// Left as it is until the process starts anew.
+        case needsProcessRestart = "needs process restart"
+    }
+
+    public var part: String
+    public var effect: Effect
+
+    public init(_ part: String, _ effect: Effect) {
+        self.part = part
+        self.effect = effect
+    }
+}

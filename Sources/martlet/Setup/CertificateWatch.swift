@@ -1,0 +1,93 @@
+import COpenSSL
+import Foundation
+import Logging
+import Synchronization
+import XMPPServer
+
+/// Looks at the certificates again and again: one that is about to expire is logged every day, and `status` shows the
+/// first that will.
+final class CertificateWatch: Sendable {
+    /// From so many days before its end on a certificate is worth a line in the log.
+    static let notice = 14
+    private static let interval = Duration.seconds(12 * 3600)
+
+    struct Expiry: Sendable, Equatable {
+        var host: String
+        var time: time_t
+
+        func days(from now: time_t) -> Int { Int((Double(time - now) / 86_400).rounded(.down)) }
+    }
+
+    private let config: Mutex<ServerConfig>
+    private let log: Logger
+    private let task = Mutex<Task<Void, Never>?>(nil)
+
+    init(_ config: ServerConfig, log: Logger) {
+        self.config = Mutex(config)
+        self.log = log
+    }
+
+    func begin() {
+        task.withLock { task in
+            task = Task { [weak self] in
+                while !Task.isCancelled {
+                    self?.look()
+                    try? await Task.sleep(for: Self.interval)
+                }
+            }
+        }
+    }
+
+    func end() {
+        task.withLock { $0?.cancel() }
+    }
+
+    func use(_ config: ServerConfig) {
+        self.config.withLock { $0 = config }
+        look()
+    }
+
+    private func look(now: time_t = time(nil)) {
+        for expiry in expiries where expiry.days(from: now) < Self.notice {
+            log.warning(
+                "certificate_expires",
+                metadata: [
+                    "host": "\(expiry.host)", "days": "\(expiry.days(from: now))", "at": "\(Self.date(expiry.time))",
+                ])
+        }
+    }
+
+    /// Soonest first.
+    var expiries: [Expiry] {
+        let hosts = config.withLock { $0.hosts }
+        return hosts.compactMap { host in
+            host.certificate.flatMap { CertificateCheck.expiry($0) }.map { Expiry(host: host.name, time: $0) }
+        }.sorted { ($0.time, $0.host) < ($1.time, $1.host) }
+    }
+
+    /// For `status`.
+    var rows: [[String]] {
+        guard let first = expiries.first else { return [] }
+        let days = first.days(from: time(nil))
+        return [["certificate_expires_first", "\(Self.date(first.time)) \(first.host) (\(days) days)"]]
+    }
+
+    static func date(_ time: time_t) -> String {
+        var (time, parts) = (time, tm())
+        guard gmtime_r(&time, &parts) != nil else { return "-" }
+        return String(format: "%04d-%02d-%02d", Int(parts.tm_year) + 1900, Int(parts.tm_mon) + 1, Int(parts.tm_mday))
+    }
+}
+
+extension CertificateCheck {
+    /// When the certificate ends; nil if it cannot be read.
+    static func expiry(_ files: CertificateFiles) -> time_t? {
+        guard case .success(let certificate) = read(files.certificate, { PEM_read_bio_X509($0, nil, nil, nil) }) else {
+            return nil
+        }
+        defer { X509_free(certificate) }
+        var parts = tm()
+        guard ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) == 1 else { return nil }
+        return timegm(&parts)
+    }
+}

@@ -1,0 +1,253 @@
+"""What an operator does with a running server: reload with other ports, kick, back up and restore, check DNS."""
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import subprocess
+import threading
+
+import dns.message
+import dns.rdatatype
+import dns.rrset
+import pytest
+from support import martlet
+from support.rawclient import Client, Failure
+from test_commands import own, run  # noqa: F401
+
+pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own commands")
+
+
+def table(text: str) -> dict[str, str]:
+    return dict(line.split("\t")[:2] for line in text.splitlines()[1:])
+
+
+def edit(server, change) -> None:
+    import yaml
+
+    config = yaml.safe_load(server.config_file.read_text())
+    change(config)
+    server.config_file.write_text(yaml.safe_dump(config))
+
+
+def listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(2)
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# -- reload
+
+
+def test_a_reload_opens_closes_and_restarts_ports_and_leaves_streams_alone(own):  # noqa: F811
+    own.add_accounts({"romeo": "first", "juliet": "second"})
+    own.start()
+    (extra,) = martlet.free_ports(1)
+    plain, starttls = own.ports["plain"], own.ports["starttls"]
+
+    def change(config):
+        # One port more, one gone, one with another kind of TLS.
+        config["listen"] = [entry for entry in config["listen"] if entry["port"] != own.ports["direct"]]
+        for entry in config["listen"]:
+            if entry["port"] == starttls:
+                entry["tls"] = "optional"
+        config["listen"].append({"port": extra, "address": "127.0.0.1", "tls": "none"})
+
+    async def scene():
+        romeo = await Client(own, "romeo", "desk").login()
+        edit(own, change)
+        code, out, error = await asyncio.to_thread(run, own, "reload", "--dry-run")
+        assert code == 0, error
+        steps = table(out)
+        assert steps[f"listen 127.0.0.1:{extra}"] == "applied"
+        assert steps[f"listen 127.0.0.1:{starttls}"] == "needs listener restart"
+        assert not listens(extra) and listens(own.ports["direct"])
+        code, _, error = await asyncio.to_thread(run, own, "reload")
+        assert code == 0, error
+        assert listens(extra) and listens(plain) and listens(starttls) and not listens(own.ports["direct"])
+        juliet = await Client(own, "juliet", "balcony").login()
+        await juliet.available(0)
+        romeo.send(f"<message to='{juliet.jid}' type='chat' id='1'><body>still here</body></message>")
+        assert (await juliet.message()).get("id") == "1"
+
+    asyncio.run(scene())
+
+
+def test_a_reload_whose_port_is_taken_changes_nothing(own):  # noqa: F811
+    own.start()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))  # nobody else may have it
+        taken.listen()
+        port = taken.getsockname()[1]
+        edit(own, lambda config: config["listen"].append({"port": port, "address": "127.0.0.1", "tls": "none"}))
+        edit(own, lambda config: config["modules"].update({"offline": {"limit": 1}}))
+        code, _, error = run(own, "reload")
+        assert code == 1 and str(port) in error and "nothing was changed" in error
+    assert run(own, "reload")[0] == 0
+    assert listens(port)
+
+
+def test_what_needs_a_new_process_is_said(own):  # noqa: F811
+    own.start()
+    edit(own, lambda config: config.update({"loops": 1, "limits": {"authenticated": {"sessions": 7}}}))
+    for arguments in (["reload", "--dry-run"], ["reload"]):
+        code, out, _ = run(own, *arguments)
+        assert code == 0
+        assert table(out) == {"limits": "applied", "loops": "needs process restart"}
+    code, out, _ = run(own, "reload", "--json")
+    assert code == 0 and ["loops", "needs process restart"] in json.loads(out)["table"]["rows"]
+
+
+def test_other_limits_hold_for_those_who_come_later(own):  # noqa: F811
+    own.add_accounts({"romeo": "first"})
+    own.start()
+
+    async def scene():
+        first = await Client(own, "romeo", "one").login()
+        edit(own, lambda config: config.update({"limits": {"authenticated": {"sessions": 1}}}))
+        assert (await asyncio.to_thread(run, own, "reload"))[0] == 0
+        with pytest.raises(Failure):
+            await Client(own, "romeo", "two").login()
+        await first.close()
+        await Client(own, "romeo", "two").login()
+
+    asyncio.run(scene())
+
+
+# -- kick
+
+
+def test_a_kick_ends_one_session_or_all_and_says_why(own):  # noqa: F811
+    own.add_accounts({"romeo": "first"})
+    own.start()
+
+    async def scene():
+        clients = [await Client(own, "romeo", name).login(sm=True) for name in ("one", "two", "three")]
+        code, out, _ = await asyncio.to_thread(run, own, "kick", clients[0].jid, "--reason", "go to bed")
+        assert code == 0 and "1 session" in out
+        assert await clients[0].ended_by() == "policy-violation"
+        assert (await asyncio.to_thread(run, own, "kick", clients[0].jid))[0] == 2
+        code, out, _ = await asyncio.to_thread(run, own, "kick", clients[0].bare)
+        assert code == 0 and "2 sessions" in out
+        for client in clients[1:]:
+            assert await client.ended_by() == "policy-violation"
+        assert (await asyncio.to_thread(run, own, "kick", clients[0].bare))[0] == 2
+        assert (await asyncio.to_thread(run, own, "kick", "not an address@"))[0] == 64
+
+    asyncio.run(scene())
+
+
+# -- backup
+
+
+def test_a_backup_of_a_running_server_can_be_restored(own, tmp_path):  # noqa: F811
+    own.add_accounts({"romeo": "first", "juliet": "second"})
+    own.start()
+
+    async def say(number: int):
+        romeo = await Client(own, "romeo", "desk").login(sm=True)
+        romeo.send(f"<message to='juliet@{own.domain}' type='chat' id='{number}'><body>{number}</body></message>")
+        await romeo.ping()
+        await romeo.close()
+
+    asyncio.run(say(1))
+    copy = tmp_path / "copy"
+    code, out, error = run(own, "backup", str(copy))
+    assert code == 0, error
+    assert sorted(path.name for path in copy.iterdir()) == ["martlet.db", "secret"]
+    assert copy.stat().st_mode & 0o077 == 0
+    assert run(own, "backup", str(copy))[0] == 3
+    asyncio.run(say(2))
+    own.stop()
+    # As the manual says it.
+    data = own.data
+    shutil.rmtree(data)
+    shutil.copytree(copy, data)
+    own.start()
+
+    async def hear():
+        juliet = await Client(own, "juliet", "balcony").login()
+        juliet.send("<presence/>")
+        return (await juliet.message()).get("id")
+
+    assert asyncio.run(hear()) == "1"
+    own.stop()
+    second = tmp_path / "second"
+    assert run(own, "backup", str(second))[0] == 0
+    assert (second / "martlet.db").stat().st_size > 0
+
+
+def test_status_names_the_certificate_that_expires_first(own):  # noqa: F811
+    own.start()
+    status = table(run(own, "status")[1])
+    assert "days)" in status["certificate_expires_first"]
+
+
+# -- DNS
+
+
+class Zone:
+    """A name server on loopback with these records."""
+
+    def __init__(self, records: list[str]) -> None:
+        self.records = [record.split(None, 4) for record in records]
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind(("127.0.0.1", 0))
+        self.port = self.socket.getsockname()[1]
+        self.thread = threading.Thread(target=self.answer, daemon=True)
+        self.thread.start()
+
+    def answer(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                bytes, peer = self.socket.recvfrom(4096)
+                query = dns.message.from_wire(bytes)
+                question = query.question[0]
+                reply = dns.message.make_response(query)
+                for name, lifetime, kind, kind_of, data in self.records:
+                    wanted = dns.rdatatype.to_text(question.rdtype)
+                    if name == question.name.to_text() and kind_of == wanted:
+                        reply.answer.append(dns.rrset.from_text(name, int(lifetime), kind, kind_of, data))
+                self.socket.sendto(reply.to_wire(), peer)
+
+    def close(self) -> None:
+        self.socket.close()
+
+
+def check(server, zone: Zone | None) -> tuple[int, str]:
+    port = zone.port if zone else 1
+    done = subprocess.run(
+        [str(martlet.binary()), "check", "-c", str(server.config_file)], capture_output=True, text=True, timeout=60,
+        env={**os.environ, "MARTLET_TEST_DNS": f"127.0.0.1:{port}"},
+    )
+    return done.returncode, done.stderr
+
+
+def test_check_looks_at_the_dns_records(own):  # noqa: F811
+    domain, starttls, direct = own.domain, own.ports["starttls"], own.ports["direct"]
+    right = Zone([
+        f"_xmpp-client._tcp.{domain}. 60 IN SRV 5 1 {starttls} xmpp.{domain}.",
+        f"_xmpps-client._tcp.{domain}. 60 IN SRV 5 1 {direct} xmpp.{domain}.",
+        f"xmpp.{domain}. 60 IN A 192.0.2.1",
+        "_xmpp-client._tcp.other.example. 60 IN SRV 5 1 1234 nowhere.example.",
+    ])
+    code, notes = check(own, right)
+    right.close()
+    assert code == 0
+    assert f"{domain}: " not in notes and f".{domain} names" not in notes
+    if "other.example" in own.config_file.read_text():
+        assert "_xmpp-client._tcp.other.example names port 1234" in notes and "nowhere.example" in notes
+
+
+def test_check_says_what_a_zone_lacks(own):  # noqa: F811
+    empty = Zone([])
+    code, notes = check(own, empty)
+    empty.close()
+    assert code == 0 and f"{own.domain}: no SRV record and no address" in notes
+
+
+def test_check_without_a_resolver_says_so_and_goes_on(own):  # noqa: F811
+    code, notes = check(own, None)
+    assert code == 0 and "no resolver answers" in notes
