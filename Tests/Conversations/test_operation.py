@@ -205,7 +205,7 @@ class Zone:
                 bytes, peer = self.socket.recvfrom(4096)
                 query = dns.message.from_wire(bytes)
                 question = query.question[0]
-                reply = dns.message.make_response(query)
+                reply = dns.message.make_response(query, recursion_available=True)
                 for name, lifetime, kind, kind_of, data in self.records:
                     wanted = dns.rdatatype.to_text(question.rdtype)
                     if name == question.name.to_text() and kind_of == wanted:

@@ -152,7 +152,7 @@ public struct HostConfig: Sendable, Equatable {
     /// Nil only when no listener speaks TLS.
     public var certificate: CertificateFiles?
     public var auth: AuthConfig
-    /// In the order of the file; each name once.
+    /// By name, each once: their order in the file means nothing.
     public var modules: [ModuleConfig]
 
     static let keys = ["tls", "auth", "modules"]
@@ -169,7 +169,7 @@ public struct HostConfig: Sendable, Equatable {
         modules = section.entries("modules", doc).filter { !$0.node.isSwitchedOff }.map { entry in
             ModuleConfig(
                 name: entry.key, node: entry.node, path: "\(entry.scope ?? path).\(entry.key)", line: entry.line)
-        }
+        }.sorted { $0.name < $1.name }
     }
 }
 
