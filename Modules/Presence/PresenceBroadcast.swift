@@ -25,11 +25,12 @@ struct PresenceBroadcast {
     /// The first presence of a session: it learns who else is there (RFC 6121 §4.2.2).
     private func arrive(_ session: any Session) {
         let account = session.account
+        var element = Element("presence", .client)
+        element[attribute: "type"] = "probe"
+        let probe = Stanza(element)
         contacts.forEachSubscription(of: account) { contact in
-            var probe = Element("presence", .client)
-            probe[attribute: "type"] = "probe"
             // From the full address, so that the answer need not go to every session.
-            account.kernel.route(Envelope(Stanza(probe).with(from: session.address, to: JID(contact))))
+            account.kernel.route(Envelope(probe.with(from: session.address, to: JID(contact))))
         }
         account.forEachSession { other in
             if other !== session, let presence = other.presence {

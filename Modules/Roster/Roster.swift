@@ -16,6 +16,8 @@ final class Roster {
         static let request = Traits(rawValue: 4)
         /// Not in the roster that clients see.
         static let hidden = Traits(rawValue: 8)
+
+        var isNeeded: Bool { contains(.request) || !contains(.hidden) }
     }
 
     private struct Entry {
@@ -42,9 +44,8 @@ final class Roster {
         for row in rows {
             if row.key.isEmpty {
                 versions.restore(row.value)
-            } else if let contact = BareJID(row.key), let item = RosterItem(contact, stored: row.value[...]) {
-                insert(item, row.value, at: entries.count)
-                versions.saw(item)
+            } else {
+                load(row.key, row.value)
             }
         }
     }
@@ -77,9 +78,11 @@ final class Roster {
 
     private func item(at index: Int) -> RosterItem? {
         let entry = entries[index]
-        let start = Int(entry.start) + Int(entry.address)
-        return RosterItem(
-            Self.contact(entry, text), stored: Array(text[start..<(Int(entry.start) + Int(entry.length))])[...])
+        let contact = Self.contact(entry, text)
+        return text.withUnsafeBufferPointer { text in
+            let row = (Int(entry.start) + Int(entry.address))..<(Int(entry.start) + Int(entry.length))
+            return RosterItem(contact, stored: UnsafeBufferPointer(rebasing: text[row]))
+        }
     }
 
     private static func contact(_ entry: Entry, _ text: ContiguousArray<UInt8>) -> BareJID {
@@ -111,8 +114,8 @@ final class Roster {
     func put(_ item: RosterItem) {
         let place = place(of: item.contact)
         if place.isFound { remove(at: place.index) }
-        insert(item, item.stored, at: place.index)
-        versions.saw(item)
+        insert(item, at: place.index)
+        versions.saw(item.revision)
     }
 
     func remove(_ contact: BareJID) {
@@ -120,25 +123,50 @@ final class Roster {
         if place.isFound { remove(at: place.index) }
     }
 
-    private func insert(_ item: RosterItem, _ stored: [UInt8], at index: Int) {
-        let key = item.contact.description.utf8
-        let start = text.count
-        text.append(contentsOf: key)
-        text.append(contentsOf: stored)
-        var traits: Traits = item.isHidden ? .hidden : []
-        if item.subscription.hasTo { traits.insert(.to) }
-        if item.subscription.hasFrom { traits.insert(.from) }
+    /// A row as it was stored; one that is none of ours is passed over.
+    private func load(_ key: String, _ value: [UInt8]) {
+        let glance = value.withUnsafeBufferPointer { bytes -> (Traits, Int64)? in
+            var fields = RosterFields(bytes)
+            guard let glance = RosterGlance(&fields), let groups = fields.next().flatMap(RosterFields.number) else {
+                return nil
+            }
+            for _ in 0..<groups where fields.next() == nil { return nil }
+            var traits = Self.traits(glance.subscription, isHidden: glance.isHidden)
+            if !fields.rest.isEmpty { traits.insert(.request) }
+            return (traits, glance.revision)
+        }
+        guard let (traits, revision) = glance else { return }
+        insert(key, value, traits, at: entries.count)
+        versions.saw(revision)
+    }
+
+    private static func traits(_ subscription: RosterItem.Subscription, isHidden: Bool) -> Traits {
+        var traits: Traits = isHidden ? .hidden : []
+        if subscription.hasTo { traits.insert(.to) }
+        if subscription.hasFrom { traits.insert(.from) }
+        return traits
+    }
+
+    private func insert(_ item: RosterItem, at index: Int) {
+        var traits = Self.traits(item.subscription, isHidden: item.isHidden)
         if item.request != nil { traits.insert(.request) }
-        if item.isNeeded { count += 1 }
+        insert(item.contact.description, item.stored, traits, at: index)
+    }
+
+    private func insert(_ key: String, _ stored: [UInt8], _ traits: Traits, at index: Int) {
+        let start = text.count
+        text.append(contentsOf: key.utf8)
+        text.append(contentsOf: stored)
+        if traits.isNeeded { count += 1 }
         entries.insert(
             Entry(
                 start: UInt32(clamping: start), length: UInt32(clamping: text.count - start),
-                address: UInt16(clamping: key.count), traits: traits), at: index)
+                address: UInt16(clamping: key.utf8.count), traits: traits), at: index)
     }
 
     private func remove(at index: Int) {
         let gone = entries.remove(at: index)
-        if gone.traits.contains(.request) || !gone.traits.contains(.hidden) { count -= 1 }
+        if gone.traits.isNeeded { count -= 1 }
         text.removeSubrange(Int(gone.start)..<Int(gone.start + gone.length))
         for index in entries.indices where entries[index].start > gone.start {
             entries[index].start -= gone.length

@@ -57,42 +57,97 @@ struct RosterItem: Hashable, Sendable {
 
     // MARK: Stored
 
-    private enum Flag {
-        static let asking = "a"
-        static let approved = "p"
-        static let hidden = "h"
-        static let noName = "n"
-    }
-
     /// Fields apart by U+0000, which no field can hold: name, subscription, flags with the revision, count of groups,
     /// groups; the request behind them.
     var stored: [UInt8] {
-        var flags = isAsking ? Flag.asking : ""
-        if isApproved { flags += Flag.approved }
-        if isHidden { flags += Flag.hidden }
-        if name == nil { flags += Flag.noName }
+        var flags = isAsking ? "a" : ""
+        if isApproved { flags += "p" }
+        if isHidden { flags += "h" }
+        if name == nil { flags += "n" }
         if revision != 0 { flags += String(revision) }
         let fields = [name ?? "", subscription.rawValue, flags, String(groups.count)] + groups
         return Array(fields.joined(separator: "\0").utf8) + [0] + (request ?? [])
     }
 
     /// Nil: not what `stored` writes.
-    init?(_ contact: BareJID, stored bytes: ArraySlice<UInt8>) {
+    init?(_ contact: BareJID, stored bytes: UnsafeBufferPointer<UInt8>) {
+        var fields = RosterFields(bytes)
+        guard let glance = RosterGlance(&fields), let count = fields.next().flatMap(RosterFields.number) else {
+            return nil
+        }
         self.init(contact)
-        let parts = bytes.split(separator: 0, maxSplits: 4, omittingEmptySubsequences: false)
-        guard parts.count == 5, let subscription = Subscription(rawValue: String(decoding: parts[1], as: UTF8.self)),
-            let count = Int(String(decoding: parts[3], as: UTF8.self)), (0...bytes.count).contains(count)
-        else { return nil }
-        let flags = String(decoding: parts[2], as: UTF8.self)
-        name = flags.contains(Flag.noName) ? nil : String(decoding: parts[0], as: UTF8.self)
-        self.subscription = subscription
-        isAsking = flags.contains(Flag.asking)
-        isApproved = flags.contains(Flag.approved)
-        isHidden = flags.contains(Flag.hidden)
-        revision = Int64(flags.filter(\.isNumber)) ?? 0
-        let rest = parts[4].split(separator: 0, maxSplits: count, omittingEmptySubsequences: false)
-        guard rest.count == count + 1 else { return nil }
-        groups = rest.prefix(count).map { String(decoding: $0, as: UTF8.self) }
-        request = rest[count].isEmpty ? nil : Array(rest[count])
+        name = glance.hasName ? String(decoding: glance.name, as: UTF8.self) : nil
+        subscription = glance.subscription
+        isAsking = glance.isAsking
+        isApproved = glance.isApproved
+        isHidden = glance.isHidden
+        revision = glance.revision
+        for _ in 0..<count {
+            guard let group = fields.next() else { return nil }
+            groups.append(String(decoding: group, as: UTF8.self))
+        }
+        request = fields.rest.isEmpty ? nil : Array(fields.rest)
+    }
+}
+
+/// What is known of a stored item without making strings of it.
+struct RosterGlance {
+    let name: Slice<UnsafeBufferPointer<UInt8>>
+    let subscription: RosterItem.Subscription
+    private(set) var isAsking = false
+    private(set) var isApproved = false
+    private(set) var isHidden = false
+    private(set) var hasName = true
+    private(set) var revision: Int64 = 0
+
+    /// Takes the first three fields.
+    init?(_ fields: inout RosterFields) {
+        guard let name = fields.next(), let subscription = fields.next(), let flags = fields.next() else { return nil }
+        self.name = name
+        switch subscription.count {
+        case 2: self.subscription = .to
+        // `none`, `from` and `both` differ in their first letter.
+        case 4:
+            switch subscription.first {
+            case UInt8(ascii: "f"): self.subscription = .from
+            case UInt8(ascii: "b"): self.subscription = .both
+            case UInt8(ascii: "n"): self.subscription = .none
+            default: return nil
+            }
+        default: return nil
+        }
+        for flag in flags {
+            switch flag {
+            case UInt8(ascii: "a"): isAsking = true
+            case UInt8(ascii: "p"): isApproved = true
+            case UInt8(ascii: "h"): isHidden = true
+            case UInt8(ascii: "n"): hasName = false
+            case UInt8(ascii: "0")...UInt8(ascii: "9"):
+                revision = revision &* 10 &+ Int64(flag - UInt8(ascii: "0"))
+            default: return nil
+            }
+        }
+    }
+}
+
+/// Fields with U+0000 behind each.
+struct RosterFields {
+    private(set) var rest: Slice<UnsafeBufferPointer<UInt8>>
+
+    init(_ bytes: UnsafeBufferPointer<UInt8>) {
+        rest = bytes[...]
+    }
+
+    /// Nil: there is none.
+    mutating func next() -> Slice<UnsafeBufferPointer<UInt8>>? {
+        guard let end = rest.firstIndex(of: 0) else { return nil }
+        defer { rest = rest[(end + 1)...] }
+        return rest[..<end]
+    }
+
+    /// Nil: not a number, or more than could ever follow.
+    static func number(_ digits: Slice<UnsafeBufferPointer<UInt8>>) -> Int? {
+        guard (1...5).contains(digits.count) else { return nil }
+        return Int(String(decoding: digits, as: UTF8.self))
     }
 }

@@ -47,8 +47,8 @@ struct RosterVersions {
         open.remove(revision)
     }
 
-    mutating func saw(_ item: RosterItem) {
-        last = max(last, item.revision)
+    mutating func saw(_ revision: Int64) {
+        last = max(last, revision)
     }
 
     mutating func forgot(_ removed: RosterItem) {

@@ -43,7 +43,7 @@ import XMPPServer
             }
         }
         guard let bytes = found ?? nil, let address = BareJID("\(contact)@example.org") else { return nil }
-        return RosterItem(address, stored: bytes[...])
+        return RosterItem(address, read: bytes)
     }
 
     private static func text(_ item: RosterItem?) -> String {

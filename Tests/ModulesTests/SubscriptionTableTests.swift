@@ -180,8 +180,15 @@ import Testing
         item.isApproved = true
         item.isHidden = true
         item.revision = 4711
-        #expect(RosterItem(item.contact, stored: item.stored[...]) == item)
-        #expect(RosterItem(item.contact, stored: []) == nil)
-        #expect(RosterItem(item.contact, stored: Array("a\0both\0\09999999\0".utf8)[...]) == nil)
+        #expect(RosterItem(item.contact, read: item.stored) == item)
+        #expect(RosterItem(item.contact, read: []) == nil)
+        #expect(RosterItem(item.contact, read: Array("a\0both\0\09999999\0".utf8)) == nil)
+    }
+}
+
+extension RosterItem {
+    init?(_ contact: BareJID, read bytes: [UInt8]) {
+        guard let item = bytes.withUnsafeBufferPointer({ RosterItem(contact, stored: $0) }) else { return nil }
+        self = item
     }
 }

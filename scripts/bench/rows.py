@@ -60,6 +60,7 @@ def runs(seconds, quick):
     many_tls = 2_000 if quick else 5_000
     offline = 1_000 if quick else 10_000
     logins = 500 if quick else 4_000
+    friends = 400 if quick else 5_000
     receivers = offline // 100
     rate = 1_000
     plan = [
@@ -88,6 +89,18 @@ def runs(seconds, quick):
             [Row("idle-tls", f"idle session with presence, TLS ({many_tls:,})", "userland_bytes_per_session", "B",
                  Budget(20_000))],
             tls=True, fresh=True, repeats=False),
+    ]
+    # A ring of accounts with 50 contacts each; every fifth is online, so 10 of the 50 are.
+    plan += [
+        Run(["befriend", "--users", str(friends), "--contacts", "50"],
+            [Row("befriend", f"roster storm: a subscription, asked and granted ({friends:,} users)",
+                 "server_cpu_us_per_subscription", "µs")], repeats=False, group="contacts"),
+        Run(["login", "--users", str(friends // 5), "--stride", "5", "--roster", "--concurrency", "50"],
+            [Row("login-contacts", "login to presence with 50 contacts, 10 online", "server_cpu_us_per_login", "µs")],
+            group="contacts"),
+        Run(["idle", "--users", str(friends // 5), "--stride", "5", "--roster"],
+            [Row("idle-contacts", f"idle session, 50 contacts, 10 online ({friends // 5:,})",
+                 "userland_bytes_per_session", "B", Budget(9_000))], fresh=True, repeats=False, group="contacts"),
     ]
     fill = ["offline", "--messages", str(offline), "--per-receiver", "100", "--users", str(receivers)]
     for key, title, options in [("", "", []), ("-sm", " (SM)", ["--sm", "--receiver-sm"])]:

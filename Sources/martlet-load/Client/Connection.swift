@@ -11,7 +11,7 @@ final class Connection {
 
     /// What the server's next element has to be.
     enum Step {
-        case features, proceed, challenge, success, bindFeatures, bound, enabled, presence, pairing, done
+        case features, proceed, challenge, success, bindFeatures, bound, enabled, roster, presence, pairing, done
     }
 
     /// What the last read or write of the socket came to.

@@ -24,6 +24,10 @@ struct Settings: Sendable {
     var streamManagement = false
     var acknowledgement = Acknowledgement.each
     var presence = true
+    /// The roster is asked for before that.
+    var roster = false
+    /// Every so manieth account is used: users are numbered by what is used.
+    var stride = 1
     /// There is no XMPP server but a byte relay: connections 2k and 2k + 1 are a pair.
     var relay = false
     /// Source addresses used in turn, from 127.1.0.1 on; 0: as the system chooses.
@@ -33,7 +37,7 @@ struct Settings: Sendable {
     /// Seconds that all logins together, or one step, may take.
     var patience = 120.0
 
-    func user(_ number: Int) -> String { "\(prefix)\(number)" }
+    func user(_ number: Int) -> String { "\(prefix)\(number * stride)" }
 
     func fullAddress(_ number: Int) -> String { "\(user(number))@\(host)/\(resource)" }
 }

@@ -71,6 +71,10 @@ extension Worker {
         case .enabled where element.isNamed("enabled"):
             connection.isManaged = true
             appear(connection, at: now)
+        case .roster where element.isNamed("iq"):
+            guard element.attribute("type") == "result" else { return refuse(element, connection) }
+            connection.step = .presence
+            sendPresence(connection)
         case .presence where element.isNamed("presence"):
             if element.attribute("from") == connection.address { ready(connection, at: now) }
         case .pairing where element.isNamed("ready"): ready(connection, at: now)
@@ -141,6 +145,11 @@ extension Worker {
 
     private func appear(_ connection: Connection, at now: UInt64) {
         guard settings.presence else { return ready(connection, at: now) }
+        if settings.roster {
+            connection.step = .roster
+            connection.sent &+= 1
+            return connection.append("<iq type='get' id='roster'><query xmlns='jabber:iq:roster'/></iq>")
+        }
         connection.step = .presence
         sendPresence(connection)
     }

@@ -19,6 +19,8 @@ extension Worker {
             workload?.received(element.messageHead(), on: connection, by: self, at: now)
         case UInt8(ascii: "i") where isStanza:
             workload?.answered(element, on: connection, by: self)
+        case UInt8(ascii: "p") where isStanza:
+            workload?.met(element, on: connection, by: self)
         case UInt8(ascii: "a") where element.isNamed("a"):
             guard let count = element.attribute("h").flatMap({ UInt32($0) }) else { break }
             connection.confirmed = count

@@ -6,11 +6,13 @@ protocol Workload: AnyObject {
     func received(_ message: MessageHead, on connection: Connection, by worker: Worker, at now: UInt64)
     func answered(_ iq: Slice, on connection: Connection, by worker: Worker)
     func confirmed(on connection: Connection, by worker: Worker)
+    func met(_ presence: Slice, on connection: Connection, by worker: Worker)
 }
 
 extension Workload {
     func answered(_ iq: Slice, on connection: Connection, by worker: Worker) {}
     func confirmed(on connection: Connection, by worker: Worker) {}
+    func met(_ presence: Slice, on connection: Connection, by worker: Worker) {}
 }
 
 /// One thread's connections and its epoll.

@@ -11,7 +11,9 @@ struct MartletLoad: ParsableCommand {
             Every mode prints its result twice: as key=value pairs and as one line of JSON. With --pid the CPU and
             memory are those of the server's processes.
             """,
-        subcommands: [Chat.self, OpenLoop.self, Idle.self, Login.self, Offline.self, Memory.self, Accounts.self])
+        subcommands: [
+            Chat.self, OpenLoop.self, Idle.self, Login.self, Befriend.self, Offline.self, Memory.self, Accounts.self,
+        ])
 }
 
 extension Settings.Security: ExpressibleByArgument, CaseIterable {
@@ -56,6 +58,12 @@ struct TargetOptions: ParsableArguments {
     @Option(help: "Ids of the server's processes, divided by commas: what is measured.")
     var pid = ""
 
+    @Flag(help: "Every user asks for its roster before its presence.")
+    var roster = false
+
+    @Option(help: "Use only every so manieth account.")
+    var stride = 1
+
     @Option(help: "Threads of the generator.")
     var threads = 1
 
@@ -86,6 +94,8 @@ struct TargetOptions: ParsableArguments {
         settings.sources = sources
         settings.concurrency = concurrency
         settings.patience = patience
+        settings.roster = roster
+        settings.stride = max(1, stride)
         return settings
     }
 
