@@ -10,6 +10,7 @@ public final class Server: Sendable {
     let shards: [Shard]
     let storage: any StorageBackend
     let admission: Admission
+    let throttle: LoginThrottle
     let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
@@ -36,6 +37,7 @@ public final class Server: Sendable {
         types = modules
         limits = config.limits
         admission = Admission(config.limits.unauthenticated)
+        throttle = LoginThrottle(config.limits.failedLogins)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
         let settings = KernelSettings(
             limits: config.limits, streamManagement: config.streamManagement,
@@ -116,12 +118,13 @@ public final class Server: Sendable {
     }
 
     func policy(of host: String, _ table: HostTable) -> HostPolicy {
-        let iterations = current.withLock { current in
-            current.config.hosts.first { $0.name == host }?.auth.iterations ?? AuthConfig().iterations
+        let auth = current.withLock { current in
+            current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig()
         }
         return HostPolicy(
             authentication: AuthenticationPolicy(
-                iterations: iterations, secret: secret, attempts: limits.unauthenticated.attempts),
+                mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,
+                iterations: auth.iterations, secret: secret, attempts: limits.unauthenticated.attempts),
             streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
     }
 
@@ -138,6 +141,16 @@ public final class Server: Sendable {
         var rejected = 0
         var refused = 0
         var timedOut = 0
+        /// Answered later because of failures before.
+        var delayed = 0
+        /// Not tried, for the same reason.
+        var throttled = 0
+        /// By a mechanism that was not offered.
+        var notOffered = 0
+        /// Messages of an authentication where none was due.
+        var outOfTurn = 0
+        /// By a mechanism for whose hash the account has no keys.
+        var withoutKeys = 0
     }
 
     func count(_ field: WritableKeyPath<LoginCounts, Int>) {
