@@ -148,6 +148,53 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `a session is resumed by whoever knows its id, on whatever loop it lives`() async throws {
+        let server = try await server()
+        let romeo = try server.login("romeo@example.org/orchard")
+        for _ in 0..<10 {
+            let before = server.counts
+            let stranger = try login(server, management: true)
+            let address = try #require(stranger.address)
+            stranger.cut()
+            server.settle()
+            romeo.send("<message to='\(address)' type='chat'><body>Still there?</body></message>")
+            server.settle()
+            stranger.logIn()
+            server.settle()
+            #expect(stranger.phase == .ready)
+            #expect(stranger.errors == [])
+            try stranger.expect(
+                "<message from='romeo@example.org/orchard' type='chat'><body>Still there?</body></message>")
+            romeo.send("<message to='\(address)' type='chat'><body>Back?</body></message>")
+            server.settle()
+            try stranger.expect("<message from='romeo@example.org/orchard' type='chat'><body>Back?</body></message>")
+            stranger.end()
+            server.settle()
+            #expect(server.counts == before)
+        }
+        await server.stop()
+    }
+
+    @Test func `a session that is over is not resumed, and its client goes on under another name`() async throws {
+        let server = try await server()
+        for _ in 0..<10 {
+            let before = server.counts
+            let stranger = try login(server, management: true)
+            let address = stranger.address
+            stranger.cut()
+            server.advance(by: .seconds(601))
+            #expect(server.counts == before)
+            stranger.logIn()
+            server.settle()
+            #expect(stranger.phase == .ready)
+            #expect(stranger.address != address)
+            stranger.end()
+            server.settle()
+            #expect(server.counts == before)
+        }
+        await server.stop()
+    }
+
     @Test func `messages to a name without a session that takes them are not kept`() async throws {
         let server = try await server()
         let romeo = try server.login("romeo@example.org/orchard")

@@ -319,7 +319,7 @@ public final class MemoryTransport: StreamTransport {
         framing.move(to: target.parsers)
         handler?.rehomed()
         if let request = closeAfterMove { close(request) }
-        if phase == .open { goOn() }
+        if phase == .open, moveTarget == nil { goOn() }
     }
 
     // MARK: Ending

@@ -25,7 +25,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     /// What is done when the attempt has waited long enough.
     var delayed: (work: () -> Void, timer: TimerToken)?
     /// The name that the client got until its session ends; it has no session yet.
-    private var temporary: BareJID?
+    var temporary: BareJID?
+    var trip: Trip?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
 
@@ -124,8 +125,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     func disconnected(clean: Bool) {
         isOver = true
         leave()
-        if let temporary { shard.endTemporary(temporary) }
-        temporary = nil
+        freeTemporary()
     }
 
     /// RFC 6120 §4.9.1.2: an error before our header goes behind one.
@@ -143,9 +143,13 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         transport.close(error)
     }
 
-    private func leave() {
+    func stopTimer() {
         if let timer { shard.loop.cancel(timer) }
         timer = nil
+    }
+
+    private func leave() {
+        stopTimer()
         giveUpAttempt()
         if !hasLeft { server.admission.leave(transport.peer) }
         hasLeft = true
@@ -156,8 +160,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     func move(to account: BareJID) {
         let home = server.office.loops[server.office.home(of: account)]
         isHeld = false
-        if let timer { shard.loop.cancel(timer) }
-        timer = nil
+        stopTimer()
         transport.rehome(to: home)
     }
 
@@ -167,6 +170,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         begin()
         if let authenticated { admit(authenticated) }
         authenticated = nil
+        arrived()
     }
 
     /// The modules have the last word before the client hears that it is in.
@@ -236,6 +240,9 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     private func resume(_ request: ResumeRequest) {
         guard let account = machine.account else { return }
+        if temporary != nil, let other = ResumeID.account(in: request.previd, at: account.domain) {
+            return resume(request, of: other)
+        }
         shard.whenResident(account) { [self] account in
             guard !isOver else { return }
             guard let session = account?.resumable(request.previd), machine.resumed() else {
@@ -249,7 +256,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     /// From here on the session hears the transport.
-    private func handOver(to session: ClientSession) {
+    func handOver(to session: ClientSession) {
         isOver = true
         isHandedOver = true
         isWaiting = false
