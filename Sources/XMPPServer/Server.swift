@@ -117,10 +117,12 @@ public final class Server: Sendable {
         return negotiation
     }
 
+    func auth(of host: String) -> AuthConfig {
+        current.withLock { current in current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig() }
+    }
+
     func policy(of host: String, _ table: HostTable) -> HostPolicy {
-        let auth = current.withLock { current in
-            current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig()
-        }
+        let auth = auth(of: host)
         return HostPolicy(
             authentication: AuthenticationPolicy(
                 mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,

@@ -8,7 +8,7 @@ import pytest
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from OpenSSL import SSL
-from support import certificates, martlet
+from support import certificates, martlet, tls
 from support.attack import how_it_ends
 from support.certificates import IA5_STRING, address
 from support.rawclient import Client, Failure
@@ -180,7 +180,7 @@ def test_line_9_a_very_long_chain(server, maximum):
     async def scene():
         authority = Path(server.authority).read_bytes()
         shown = certificates.client(server.folder, [address(ALICE)], extra=authority * 200)
-        with pytest.raises(Failure):
+        with pytest.raises((Failure, SSL.Error)):
             client = await connected(server, shown, tls_maximum=maximum)
             # With TLS 1.3 the client believes that it is done before the server has seen the chain.
             await client.authenticate("EXTERNAL")
@@ -222,7 +222,10 @@ def test_line_9_whatever_the_handshake_names_the_host_of_the_stream_decides(serv
 @asks
 def test_line_9_a_flood_of_renegotiations(server):
     async def scene():
-        client = await connected(server, tls_maximum=SSL.TLS1_2_VERSION)
+        done = []
+        context = tls.context(server.authority, maximum=SSL.TLS1_2_VERSION)
+        context.set_info_callback(lambda _, where, __: done.append(where) if where & SSL.SSL_CB_HANDSHAKE_DONE else None)
+        client = await connected(server, _tls_context=lambda: context)
         connection = client.stream.tls.connection
         started = time.monotonic()
         for _ in range(1000):
@@ -237,7 +240,8 @@ def test_line_9_a_flood_of_renegotiations(server):
             if records and not client.stream.transport.is_closing():
                 client.stream.transport.write(records)
             await asyncio.sleep(0)
-        assert connection.total_renegotiations() == 0
+        # The first handshake came to its end, and no other.
+        assert len(done) == 1
         client.cut()
 
     asyncio.run(scene())

@@ -192,7 +192,24 @@ import XMPPStream
         #expect(romeo.errors.first?.first("not-authorized", .sasl) != nil)
         #expect(await server.status("logins_without_keys") == 1)
         #expect(attempt(server, .scramSHA1, password: "secret").phase == .ready)
+        #expect(attempt(server, .scramSHA512, password: "secret").phase == .negotiating)
+        // Who brings the password itself brings the keys that are missing.
+        #expect(attempt(server, .plain, password: "wrong").phase == .negotiating)
+        #expect(attempt(server, .scramSHA512, password: "secret").phase == .negotiating)
         #expect(attempt(server, .plain, password: "secret").phase == .ready)
+        for mechanism in [TestClient.Mechanism.scramSHA512, .scramSHA256, .scramSHA1, .plain] {
+            #expect(attempt(server, mechanism, password: "secret").phase == .ready)
+        }
+        let memory = server.memory
+        let stored = await server.pump {
+            try? await memory.read([]) { snapshot throws(StorageError) in
+                try snapshot.account(host: "example.org", local: "romeo")?.credentials
+            }
+        }
+        let list = CredentialList(stored: stored ?? [])
+        #expect(Set(list.credentials.map(\.keys.hash)) == Set(HashFunction.allCases))
+        #expect(list.credentials.count == 3)
+        #expect(list.credentials.first { $0.keys.hash == .sha1 }?.keys == old)
         await server.stop()
     }
 }

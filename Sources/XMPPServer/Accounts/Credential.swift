@@ -1,3 +1,4 @@
+import ModuleKit
 public import XMPPStream
 
 /// The keys of one password for one hash, as they stand in an account's row: whose device has that password, and how
@@ -93,5 +94,32 @@ public struct CredentialList: Hashable, Sendable {
     /// Further keys of the same password.
     public func adding(_ keys: [ScramCredential]) -> CredentialList {
         CredentialList(credentials + keys.map { Credential(generation: generation, keys: $0) })
+    }
+}
+
+/// An account that a client with its password can log in to, and one that takes the strongest mechanism cannot: it has
+/// no keys for some hash that is offered, being older than that or imported. When somebody brings the password itself
+/// there is the chance to make them.
+struct IncompleteCredentials: Sendable {
+    private let owner: OwnerID
+    private let stored: [[UInt8]]
+    private let list: CredentialList
+    private let missing: [HashFunction]
+    private let iterations: Int
+
+    /// Nil: nothing is missing, or it is not known whose password it would be.
+    init?(_ record: AccountRecord, _ list: CredentialList, _ auth: AuthConfig) {
+        let missing = list.missing(auth.hashes)
+        // The password of a device is not the account's.
+        guard !missing.isEmpty, list.credentials.allSatisfy(\.device.isEmpty) else { return nil }
+        (owner, stored) = (record.owner, record.credentials)
+        (self.list, self.missing, iterations) = (list, missing, auth.iterations)
+    }
+
+    /// Makes the keys of the password that was just found to be right. Slow on purpose: not for an event loop. If the
+    /// password was changed meanwhile, nothing happens.
+    func complete(by check: PasswordCheck, in storage: any StorageBackend) {
+        let completed = list.adding(check.derive(missing, iterations: iterations))
+        storage.submit([.replaceCredentials(owner, stored, with: completed.stored)]) { _ in }
     }
 }

@@ -69,18 +69,20 @@ extension ClientNegotiation {
     private func lookUp(_ request: CredentialRequest) {
         let (loop, account) = (shard.loop, request.account)
         shard.storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.account(host: account.domain, local: account.local)?.credentials ?? []
+            try snapshot.account(host: account.domain, local: account.local)
         } then: { [self] result in
             loop.post(.work { self.found(result, request) })
         }
     }
 
-    private func found(_ result: Result<[[UInt8]], StorageError>, _ request: CredentialRequest) {
+    private func found(_ result: Result<AccountRecord?, StorageError>, _ request: CredentialRequest) {
         guard !isOver else { return }
         switch result {
-        case .success(let stored):
-            let keys = CredentialList(stored: stored).keys(request.hashes)
-            if keys.isEmpty, !stored.isEmpty {
+        case .success(let record):
+            let list = CredentialList(stored: record?.credentials ?? [])
+            let keys = list.keys(request.hashes)
+            incomplete = record.flatMap { IncompleteCredentials($0, list, server.auth(of: request.account.domain)) }
+            if keys.isEmpty, record != nil {
                 // To the client it is a wrong password; the operator may want to know better.
                 server.count(\.withoutKeys)
                 shard.log.notice(
@@ -117,10 +119,12 @@ extension ClientNegotiation {
     }
 
     private func compare(_ check: PasswordCheck) {
-        let loop = shard.loop
+        let (loop, storage, incomplete) = (shard.loop, shard.storage, incomplete)
+        self.incomplete = nil
         let isQueued = server.pool.run { [self] in
             let matches = check.matches()
             loop.post(.work { self.checked(matches) })
+            if matches, let incomplete { incomplete.complete(by: check, in: storage) }
         }
         if !isQueued { answered(machine.authenticationFailed()) }
     }

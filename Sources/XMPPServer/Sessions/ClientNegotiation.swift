@@ -24,6 +24,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var attempt: LoginThrottle.Attempt?
     /// What is done when the attempt has waited long enough.
     var delayed: (work: () -> Void, timer: TimerToken)?
+    /// What the account had when its password came, if it lacks keys that are offered.
+    var incomplete: IncompleteCredentials?
     /// The name that the client got until its session ends; it has no session yet.
     var temporary: BareJID?
     var trip: Trip?
