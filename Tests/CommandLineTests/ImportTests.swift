@@ -163,12 +163,20 @@ private let oldKeys = ScramCredential(
 
     @Test func `names who has no keys for a hash that the host offers`() async throws {
         let (counts, complaints, _) = try await run("romeo@localhost \(oldKeys.text)\njuliet@localhost one")
-        #expect(counts == AccountImport.Counts(created: 2))
+        #expect(counts == AccountImport.Counts(created: 2, incomplete: 1))
+        #expect(counts.description.hasSuffix("0 lines are wrong, 1 have not all keys that are offered"))
         #expect(
             complaints == [
                 "FILE:1: romeo@localhost has no keys for SHA-256, which the host offers (auth.hashes): clients that take "
                     + "the strongest mechanism cannot log in"
             ])
+    }
+
+    @Test func `names the first of them, and counts them all`() async throws {
+        let text = (0..<1500).map { "u\($0)@localhost \(oldKeys.text)" }.joined(separator: "\n")
+        let (counts, complaints, _) = try await run(text)
+        #expect(counts == AccountImport.Counts(created: 1500, incomplete: 1500))
+        #expect(complaints.count == AccountImport.mostNamed)
     }
 
     @Test func `stores keys from which the password can be checked`() async throws {

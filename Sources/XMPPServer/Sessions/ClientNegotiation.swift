@@ -184,7 +184,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         switch table?.verdict(on: event) ?? .close(.hostGone) {
         case .proceed:
             if authenticated.mechanism == .anonymous {
-                guard shard.makeTemporary(authenticated.account) else { return refuse(.temporary) }
+                guard shard.makeTemporary(authenticated.account) else { return refuseLogin(.temporary) }
                 temporary = authenticated.account
             }
             server.count(\.authenticated)
@@ -192,14 +192,14 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             transport.restart()
             hasOpened = false
         case .refuse(let reason, let text):
-            refuse(SASLFailure(reason, text: text))
+            refuseLogin(SASLFailure(reason, text: text))
         case .close(let error):
             server.count(\.rejected)
             fail(error)
         }
     }
 
-    private func refuse(_ failure: SASLFailure) {
+    private func refuseLogin(_ failure: SASLFailure) {
         guard let rejection = machine.refuseAuthenticated(failure) else { return }
         _ = perform(.rejected(rejection))
     }
@@ -219,6 +219,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         guard let account, account.exists, !shard.isStopping else {
             return refuse(account?.exists == false ? .notAuthorized : .resourceConstraint)
         }
+        // The name may have become somebody's account since.
+        guard account.isTemporary == (temporary != nil) else { return refuse(.notAuthorized) }
         let resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
             // RFC 6120 §7.7.2.2: the newer session has the resource.

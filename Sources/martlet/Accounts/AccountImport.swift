@@ -22,9 +22,12 @@ struct AccountImport {
         var created = 0
         var existed = 0
         var wrong = 0
+        /// Made, and of no use to clients that take the strongest mechanism.
+        var incomplete = 0
 
         var description: String {
             "\(created) accounts imported, \(existed) existed already and stay as they are, \(wrong) lines are wrong"
+                + (incomplete == 0 ? "" : ", \(incomplete) have not all keys that are offered")
         }
     }
 
@@ -61,7 +64,7 @@ struct AccountImport {
             switch outcome {
             case .created:
                 counts.created += 1
-                complainOfMissingKeys(account, entry.number)
+                complainOfMissingKeys(account, entry.number, &counts)
             case .exists:
                 counts.existed += 1
                 complain("\(file):\(entry.number): \(account.address) exists already")
@@ -70,11 +73,16 @@ struct AccountImport {
         progress(counts.created)
     }
 
+    /// Where one account lacks keys mostly all do: the first ones are told of, the others are counted.
+    static let mostNamed = 20
+
     /// Many clients try the strongest mechanism and no other.
-    private func complainOfMissingKeys(_ account: NewAccount, _ number: Int) {
+    private func complainOfMissingKeys(_ account: NewAccount, _ number: Int, _ counts: inout Counts) {
         let wanted = auth[account.address.domain]?.hashes ?? []
         let missing = wanted.filter { hash in !account.credentials.contains { $0.hash == hash } }
         guard !missing.isEmpty else { return }
+        counts.incomplete += 1
+        guard counts.incomplete <= Self.mostNamed else { return }
         let names = missing.map(\.rawValue).joined(separator: ", ")
         complain(
             "\(file):\(number): \(account.address) has no keys for \(names), which the host offers (auth.hashes): "
