@@ -156,8 +156,9 @@ public struct SASLServer: Sendable {
 
     /// Ends whatever was under way with a failure of the owner's choice.
     public mutating func fail(_ failure: SASLFailure) -> SASLServer.Step {
+        let account = state.account
         state = .idle
-        return .failed(failure, nil)
+        return .failed(failure, account)
     }
 
     /// The stored keys, those of one hash; none: there is no such account, or it has no keys of that kind. Nil as an
@@ -178,6 +179,16 @@ public struct SASLServer: Sendable {
 }
 
 extension SASLServer.State {
+    /// Who is being tried, as far as that is known.
+    var account: BareJID? {
+        switch self {
+        case .lookingUpScram(_, let account, _, _), .awaitingProof(_, let account, _), .lookingUpPlain(_, let account),
+            .finding(let account), .naming(let account), .checking(let account, _):
+            account
+        case .idle, .awaitingFirst: nil
+        }
+    }
+
     mutating func first(
         _ message: [UInt8], _ mechanism: SASLMechanism, _ setting: SASLServer.Setting
     )

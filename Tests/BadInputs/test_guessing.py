@@ -62,6 +62,7 @@ def test_line_15_each_guess_takes_longer_until_none_is_looked_at(server, mechani
         # Not even the right one.
         answer, seconds = await attempt(server, server.password(user), user=user, mechanism=mechanism)
         assert answer == "temporary-auth-failure" and seconds < 0.4
+        assert f"account={user}@" in server.log_since_start().splitlines()[-1]
         # The owner, elsewhere, notices nothing; nor does another account at the same address.
         answer, seconds = await attempt(server, server.password(user), user=user, source=OWNER, mechanism=mechanism)
         assert answer == "success" and seconds < 0.4
