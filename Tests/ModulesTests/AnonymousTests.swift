@@ -6,9 +6,9 @@ import XMPPServer
 /// Accounts that last as long as their session (RFC 4505, XEP-0175), among all modules.
 @Suite struct AnonymousTests {
     private func server(
-        _ mechanisms: [AuthConfig.Mechanism] = AuthConfig.usual + [.anonymous]
+        _ mechanisms: [AuthConfig.Mechanism] = AuthConfig.usual + [.anonymous], seed: UInt64 = 1
     ) async throws -> TestServer {
-        try await TestServer(standardModules) { config in
+        try await TestServer(standardModules, seed: seed) { config in
             for index in config.hosts.indices { config.hosts[index].auth.mechanisms = mechanisms }
         }
     }
@@ -148,8 +148,9 @@ import XMPPServer
         await server.stop()
     }
 
-    @Test func `a session is resumed by whoever knows its id, on whatever loop it lives`() async throws {
-        let server = try await server()
+    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    func `a session is resumed by whoever knows its id, on whatever loop it lives`(_ seed: UInt64) async throws {
+        let server = try await server(seed: seed)
         let romeo = try server.login("romeo@example.org/orchard")
         for _ in 0..<10 {
             let before = server.counts
@@ -175,8 +176,11 @@ import XMPPServer
         await server.stop()
     }
 
-    @Test func `a session that is over is not resumed, and its client goes on under another name`() async throws {
-        let server = try await server()
+    @Test(arguments: 1...10 as ClosedRange<UInt64>)
+    func `a session that is over is not resumed, and its client goes on under another name`(
+        _ seed: UInt64
+    ) async throws {
+        let server = try await server(seed: seed)
         for _ in 0..<10 {
             let before = server.counts
             let stranger = try login(server, management: true)
@@ -192,6 +196,23 @@ import XMPPServer
             server.settle()
             #expect(server.counts == before)
         }
+        await server.stop()
+    }
+
+    @Test(arguments: 1...20 as ClosedRange<UInt64>)
+    func `who is lost on the way to a session leaves no name behind`(_ seed: UInt64) async throws {
+        let server = try await server(seed: seed)
+        let before = server.counts
+        let stranger = try login(server, management: true)
+        stranger.cut()
+        server.settle()
+        // On the way back, at any step of it; then the session ends by itself.
+        stranger.logIn()
+        for _ in 0..<(seed * 2) { _ = server.simulation.step(&server.generator) }
+        stranger.cut()
+        server.advance(by: .seconds(700))
+        #expect(server.counts == before)
+        #expect(await server.status("connections_without_session") == 0)
         await server.stop()
     }
 
