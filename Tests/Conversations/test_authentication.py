@@ -3,7 +3,8 @@
 import asyncio
 
 import pytest
-from support import martlet
+import yaml
+from support import certificates, martlet
 from support.rawclient import Client, Failure
 from support.scram import b64, stored_keys
 
@@ -51,6 +52,33 @@ def test_a_password_serves_every_mechanism(server, mechanism):
         await client.close()
 
     asyncio.run(scene())
+
+
+def test_a_reload_changes_what_is_offered():
+    with martlet.make({"auth": {"mechanisms": ["SCRAM", "PLAIN"]}}) as server:
+        server.add_accounts({"romeo": "wherefore"})
+        text = server.config_file.read_text()
+        assert asyncio.run(offered(server))[0] == "SCRAM-SHA-512"
+        config = yaml.safe_load(text) | {
+            "auth": {"mechanisms": ["SCRAM-PLUS", "EXTERNAL"], "hashes": ["SHA-256"]},
+        }
+        config["tls"]["client_authorities"] = "../ca.pem"
+        server.config_file.write_text(yaml.safe_dump(config))
+        server.run("reload", "-c", str(server.config_file))
+        assert asyncio.run(offered(server)) == ["SCRAM-SHA-256-PLUS"]
+
+        async def scene():
+            client = Client(server, "romeo", "x")
+            client.certificate = certificates.client(server.folder, [certificates.address(f"romeo@{DOMAIN}")])
+            await client.login("EXTERNAL")
+            await client.close()
+
+        asyncio.run(scene())
+        # What is wrong changes nothing.
+        server.config_file.write_text(text.replace("PLAIN", "DIGEST-MD5"))
+        with pytest.raises(martlet.ServerFailure, match="auth.mechanisms"):
+            server.run("reload", "-c", str(server.config_file))
+        assert asyncio.run(offered(server)) == ["SCRAM-SHA-256-PLUS"]
 
 
 def test_an_import_names_who_cannot_use_the_strongest_mechanism(server):
