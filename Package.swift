@@ -96,7 +96,7 @@ let package = Package(
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
             ], swiftSettings: settings),
 
-        test("ConfigTests", ["martlet", "ModuleKit", "XMPPServer"]),
+        test("ConfigTests", ["martlet", "ModuleKit", "XMPPServer", "XMPPStream"]),
         test(
             "CommandLineTests",
             [

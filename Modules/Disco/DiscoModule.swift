@@ -42,7 +42,9 @@ public struct DiscoModule: Module {
         for identity in info.identities {
             var child = Element("identity", .discoInfo)
             child[attribute: "category"] = identity.category
-            child[attribute: "type"] = identity.type
+            // XEP-0175 §5.
+            let isAnonymous = identity.category == "account" && request.account?.isTemporary == true
+            child[attribute: "type"] = isAnonymous ? "anonymous" : identity.type
             child[attribute: "name"] = identity.name
             query.append(child)
         }

@@ -189,6 +189,17 @@ static inline GENERAL_NAME *martlet_sk_GENERAL_NAME_value(const GENERAL_NAMES *n
     return sk_GENERAL_NAME_value(names, index);
 }
 
+static inline void martlet_GENERAL_NAMES_free(GENERAL_NAMES *names) {
+    GENERAL_NAMES_free(names);
+}
+
+/// The text of an id-on-xmppAddr (RFC 6120 section 13.7.1.4); it belongs to the name. NULL: it is another kind of name.
+static inline const ASN1_STRING *martlet_xmpp_address(const GENERAL_NAME *name) {
+    if (name->type != GEN_OTHERNAME || OBJ_obj2nid(name->d.otherName->type_id) != NID_XmppAddr) return NULL;
+    const ASN1_TYPE *value = name->d.otherName->value;
+    return value != NULL && value->type == V_ASN1_UTF8STRING ? value->value.utf8string : NULL;
+}
+
 static inline int martlet_sk_X509_num(const STACK_OF(X509) *certificates) {
     return sk_X509_num(certificates);
 }

@@ -43,8 +43,11 @@ extension Session {
 /// An account with all that its modules need to know of it. Points run only with a complete one.
 public protocol Account: AnyObject {
     var address: BareJID { get }
-    /// Nil: there is no such account.
+    /// Its number in the stores. Nil: there is no such account, or it is temporary; either way nothing can be stored
+    /// for it.
     var owner: OwnerID? { get }
+    /// It exists as long as its session does, in memory only (SASL ANONYMOUS). Loaders do not run for it.
+    var isTemporary: Bool { get }
     var kernel: any Kernel { get }
     var state: StateContainer { get set }
 
@@ -69,7 +72,7 @@ public protocol Account: AnyObject {
 }
 
 extension Account {
-    public var exists: Bool { owner != nil }
+    public var exists: Bool { owner != nil || isTemporary }
 }
 
 /// One loop of the server as the code that runs there sees it.

@@ -110,7 +110,7 @@ public final class TestServer {
         guard let account = BareJID(address), let password = PreparedPassword(password) else { return }
         let salt = Array("saltsaltsaltsalt".utf8)
         let credentials = HashFunction.allCases.map { hash in
-            Array(ScramCredential(deriving: hash, from: password, iterations: 1, salt: salt).text.utf8)
+            Credential(keys: ScramCredential(deriving: hash, from: password, iterations: 1, salt: salt)).stored
         }
         let creation = Mutation.createAccount(
             host: account.domain, local: account.local, created: simulation.clock.wallClock, credentials: credentials)
@@ -164,7 +164,8 @@ public final class TestServer {
         serverSide.framing.limits = .unauthenticated
         let transport = MemoryTransport(
             simulation, loop: loop, framing: serverSide.framing, client: stream,
-            isSecure: client.options.mechanism == .plain && !client.options.startsTLS,
+            isSecure: [.plain, .external].contains(client.options.mechanism) && !client.options.startsTLS,
+            certificate: client.options.certificate,
             name: "\(client.account.local)/\(client.resource)#\(connections)")
         stream.transport = transport
         client.attach(stream)

@@ -104,6 +104,11 @@ struct MemoryData: Sendable {
         case .setCredentials(let owner, let credentials):
             if let name = names[owner] { accounts[name.host]?[name.local]?.credentials = credentials }
             return .done
+        case .replaceCredentials(let owner, let old, let new):
+            if let name = names[owner], accounts[name.host]?[name.local]?.credentials == old {
+                accounts[name.host]?[name.local]?.credentials = new
+            }
+            return .done
         case .removeAccount(let owner):
             if let name = names.removeValue(forKey: owner) {
                 removed.insert(owner)
@@ -259,7 +264,7 @@ extension Mutation {
             [owner]
         case .archive(_, let references, _, _):
             references.map(\.owner)
-        case .expireArchive, .createAccount, .setCredentials, .removeAccount:
+        case .expireArchive, .createAccount, .setCredentials, .replaceCredentials, .removeAccount:
             nil
         }
     }

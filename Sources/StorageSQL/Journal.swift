@@ -234,6 +234,7 @@ extension Mutation {
         case .unspool(_, _, let ids): 96 + ids.count * 8
         case .createAccount(_, _, _, let credentials), .setCredentials(_, let credentials):
             96 + credentials.reduce(0) { $0 + $1.count }
+        case .replaceCredentials(_, let old, let new): 96 + (old + new).reduce(0) { $0 + $1.count }
         default: 96
         }
     }

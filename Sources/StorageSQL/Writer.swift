@@ -203,6 +203,11 @@ final class Writer {
             rows.setCredentials.bind(owner.rawValue, at: 1)
             try rows.setCredentials.run(bytes: CredentialList.encode(credentials), at: 2)
             return .done
+        case .replaceCredentials(let owner, let old, let new):
+            rows.replaceCredentials.bind(owner.rawValue, at: 1)
+            try rows.replaceCredentials.bind(CredentialList.encode(old), at: 3)
+            try rows.replaceCredentials.run(bytes: CredentialList.encode(new), at: 2)
+            return .done
         case .removeAccount(let owner):
             return try removeAccount(owner)
         }

@@ -7,7 +7,7 @@ struct WriterStatements {
     let spool, sameSpool, countSpool, unspool, unspoolAll: Statement
     let addBody, addReference, sameReference, setRemaining, deleteBody: Statement
     let expired, deleteReference: Statement
-    let createAccount, setCredentials, hasAccount, lastOwner: Statement
+    let createAccount, setCredentials, replaceCredentials, hasAccount, lastOwner: Statement
     let addTombstone, deleteAccount, tombstones, deleteTombstone: Statement
     let sweepMap, sweepSpool, sweepReferences, remaining: Statement
 
@@ -62,6 +62,8 @@ struct WriterStatements {
         createAccount = try connection.prepare(
             "INSERT INTO account (host, local, created, credentials) VALUES (?1, ?2, ?3, ?4)")
         setCredentials = try connection.prepare("UPDATE account SET credentials = ?2 WHERE id = ?1")
+        replaceCredentials = try connection.prepare(
+            "UPDATE account SET credentials = ?2 WHERE id = ?1 AND credentials = ?3")
         hasAccount = try connection.prepare("SELECT 1 FROM account WHERE id = ?1")
         lastOwner = try connection.prepare("SELECT seq FROM sqlite_sequence WHERE name = 'account'")
 

@@ -24,6 +24,7 @@ extension Server {
             return steps
         }
         admission.use(config.limits.unauthenticated)
+        throttle.use(config.limits.failedLogins)
         _ = await onEachShard { shard in
             shard.collectMetrics()
             shard.settings = KernelSettings(config, loops: self.shards.count)

@@ -11,6 +11,7 @@ public final class Server: Sendable {
     let shards: [Shard]
     let storage: any StorageBackend
     let admission: Admission
+    let throttle: LoginThrottle
     let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
@@ -35,6 +36,7 @@ public final class Server: Sendable {
         self.log = log
         types = modules
         admission = Admission(config.limits.unauthenticated)
+        throttle = LoginThrottle(config.limits.failedLogins)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
         let settings = KernelSettings(config, loops: loops.count)
         let (office, empty) = (office, World(generation: 0, hosts: [:], domains: [:]))
@@ -113,16 +115,17 @@ public final class Server: Sendable {
         return negotiation
     }
 
+    func auth(of host: String) -> AuthConfig {
+        current.withLock { current in current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig() }
+    }
+
     func policy(of host: String, _ table: HostTable) -> HostPolicy {
-        let (iterations, attempts) = current.withLock { current in
-            (
-                current.config.hosts.first { $0.name == host }?.auth.iterations ?? AuthConfig().iterations,
-                current.config.limits.unauthenticated.attempts
-            )
-        }
+        let auth = auth(of: host)
+        let attempts = current.withLock { $0.config.limits.unauthenticated.attempts }
         return HostPolicy(
             authentication: AuthenticationPolicy(
-                iterations: iterations, secret: secret, attempts: attempts),
+                mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,
+                iterations: auth.iterations, secret: secret, attempts: attempts),
             streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
     }
 
@@ -139,6 +142,16 @@ public final class Server: Sendable {
         var rejected = 0
         var refused = 0
         var timedOut = 0
+        /// Answered later because of failures before.
+        var delayed = 0
+        /// Not tried, for the same reason.
+        var throttled = 0
+        /// By a mechanism that was not offered.
+        var notOffered = 0
+        /// Messages of an authentication where none was due.
+        var outOfTurn = 0
+        /// By a mechanism for whose hash the account has no keys.
+        var withoutKeys = 0
     }
 
     func count(_ field: WritableKeyPath<LoginCounts, Int>) {

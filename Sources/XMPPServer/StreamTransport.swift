@@ -19,6 +19,9 @@ public protocol StreamTransport: AnyObject {
     /// Nil while the bytes are in clear.
     var tls: TLSInfo? { get }
     func channelBinding(_ type: ChannelBindingType) -> [UInt8]?
+    /// The addresses that the client's certificate has for itself, if it showed one in the handshake and this host
+    /// (canonical name) believes who signed it.
+    func certifiedAddresses(for host: String) -> [String]
     /// When the last bytes came, white space too; at first when the connection was made.
     var lastHeard: Instant { get }
 
@@ -77,6 +80,7 @@ public protocol StreamHandler: AnyObject {
 }
 
 extension StreamTransport {
+    public func certifiedAddresses(for host: String) -> [String] { [] }
     public func sendAnswer(h: UInt32) { send(XMLTree(StreamManagementElement.answerElement(h: h))) }
     public func sendRequest() { send(XMLTree(StreamManagementElement.requestElement)) }
 }

@@ -24,6 +24,20 @@ extension C2SNegotiation.Facts {
         return nil
     }
 
+    /// Asks who the client's certificate names, where that is of use: once TLS is up and the host is known.
+    mutating func readCertificate(_ addresses: (String) -> [String]) {
+        guard let host, reached.contains(.secure), !isAuthenticated,
+            policy?.authentication.allows(.external) == true
+        else { return }
+        certified = []
+        for text in addresses(host) {
+            guard let address = BareJID(text), address.domain == host, !address.local.isEmpty,
+                !certified.contains(address)
+            else { continue }
+            certified.append(address)
+        }
+    }
+
     private var isAuthenticated: Bool { reached.contains(.authenticated) }
 
     /// RFC 6120 §4.7.5: 1.0 or more; none means 0.9.
@@ -46,12 +60,14 @@ extension C2SNegotiation.Facts {
     var mechanisms: [SASLMechanism] {
         guard let policy = policy?.authentication, authenticationFeature.isOffered(reached) else { return [] }
         return SASLMechanism.allCases.filter { mechanism in
-            guard policy.mechanisms.contains(mechanism) else { return false }
+            guard policy.allows(mechanism) else { return false }
             if mechanism.bindsChannel { return !bindings.isEmpty }
-            if mechanism == .plain {
-                return reached.contains(.secure) || (tls == .none && policy.allowsPlainInClear)
+            switch mechanism {
+            case .plain: return reached.contains(.secure) || (tls == .none && policy.allowsPlainInClear)
+            // RFC 6120 §6.3.4: only to who has shown a certificate that can be believed.
+            case .external: return !certified.isEmpty
+            default: return true
             }
-            return true
         }
     }
 

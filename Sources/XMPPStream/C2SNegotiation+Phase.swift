@@ -8,7 +8,8 @@ extension C2SNegotiation.Phase {
     typealias AuthenticationResult = C2SNegotiation.AuthenticationResult
 
     mutating func opened(
-        _ header: StreamHeader, _ facts: inout Facts, _ serving: (String) -> HostPolicy?
+        _ header: StreamHeader, _ facts: inout Facts, _ serving: (String) -> HostPolicy?,
+        _ certified: (String) -> [String]
     ) -> C2SNegotiation.OpenResult {
         switch consume self {
         case .opening:
@@ -23,6 +24,7 @@ extension C2SNegotiation.Phase {
             self = .ended
             return .fail(facts.response(to: header), error)
         }
+        facts.readCertificate(certified)
         return .respond(facts.response(to: header), features: facts.features)
     }
 
@@ -52,8 +54,9 @@ extension C2SNegotiation.Phase {
             return authenticate(element, sasl, &facts)
         case .unbound:
             self = .unbound
-            return bindOrResume(element, facts)
+            return bindOrResume(element, &facts)
         case .opening, .startingTLS, .restarting, .binding, .resuming, .ended:
+            if element.namespace == .sasl { facts.outOfTurn += 1 }
             // An element while a header, a handshake or our own answer has to come first.
             self = .ended
             return .fail(.policyViolation)
@@ -70,11 +73,17 @@ extension C2SNegotiation.Phase {
             }
             let sasl = SASLServer(
                 host: host, policy: policy.authentication, offered: facts.mechanisms, bindings: facts.bindings,
-                isSecure: facts.reached.contains(.secure), random: facts.random)
+                certified: facts.certified, isSecure: facts.reached.contains(.secure), random: facts.random)
             return begin(element, sasl, &facts)
         }
-        if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
-        if element.isNamed("response", .sasl) { return .authentication(reject(.malformedRequest, nil, &facts)) }
+        if element.isNamed("abort", .sasl) {
+            facts.outOfTurn += 1
+            return .authentication(reject(.aborted, nil, &facts))
+        }
+        if element.isNamed("response", .sasl) {
+            facts.outOfTurn += 1
+            return .authentication(reject(.malformedRequest, nil, &facts))
+        }
         return refuse(element)
     }
 
@@ -108,6 +117,7 @@ extension C2SNegotiation.Phase {
         _ element: ElementView, _ sasl: SASLServer, _ facts: inout Facts
     ) -> ElementResult {
         guard sasl.awaitsClient else {
+            facts.outOfTurn += 1
             self = .ended
             return .fail(.policyViolation)
         }
@@ -125,7 +135,10 @@ extension C2SNegotiation.Phase {
         }
         if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
         // A second exchange ends the first and does not begin.
-        if element.isNamed("auth", .sasl) { return .authentication(reject(.malformedRequest, nil, &facts)) }
+        if element.isNamed("auth", .sasl) {
+            facts.outOfTurn += 1
+            return .authentication(reject(.malformedRequest, nil, &facts))
+        }
         if element.isNamed("starttls", .tls) { return startTLS(facts) }
         return refuse(element)
     }
@@ -155,6 +168,9 @@ extension C2SNegotiation.Phase {
         case .check(let check):
             self = .authenticating(sasl)
             return .check(check)
+        case .find(let account):
+            self = .authenticating(sasl)
+            return .find(account)
         case .authenticated(let account, let mechanism, let data):
             self = .restarting
             facts.account = account
@@ -190,7 +206,7 @@ extension C2SNegotiation.Phase {
     }
 
     /// Authenticated.
-    private mutating func bindOrResume(_ element: ElementView, _ facts: Facts) -> ElementResult {
+    private mutating func bindOrResume(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
         if element.namespace == .streamManagement, facts.policy?.streamManagement == true {
             switch StreamManagementElement(element) {
             case .resume(let request):
@@ -214,7 +230,8 @@ extension C2SNegotiation.Phase {
         }
         if element.isNamed("starttls", .tls) { return startTLS(facts) }
         // One authentication per stream.
-        if element.isNamed("auth", .sasl) {
+        if element.namespace == .sasl {
+            facts.outOfTurn += 1
             self = .ended
             return .fail(.policyViolation)
         }

@@ -13,10 +13,13 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         var random: RandomSource
         var reached: StreamFeature.Conditions = []
         var bindings = ChannelBindings.none
+        /// Accounts of the host that the client's certificate names.
+        var certified: [BareJID] = []
         var host: String?
         var policy: HostPolicy?
         var account: BareJID?
         var failures = 0
+        var outOfTurn = 0
     }
 
     enum Phase: Sendable {
@@ -51,6 +54,9 @@ public struct C2SNegotiation: ~Copyable, Sendable {
     /// TLS is up.
     public var isSecure: Bool { facts.reached.contains(.secure) }
     public var isAuthenticated: Bool { facts.reached.contains(.authenticated) }
+    /// Messages of an authentication that came when nobody waited for one: a second authentication, one within
+    /// another, an answer to no question.
+    public var outOfTurn: Int { facts.outOfTurn }
     /// Bound, resumed or failed.
     public var isEnded: Bool {
         switch phase {
@@ -65,9 +71,16 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         case fail(StreamHeader?, StreamError)
     }
 
-    /// A stream header arrived. `serving` gives the policy of a host by its canonical name; nil: not served here.
-    public mutating func opened(_ header: StreamHeader, serving: (String) -> HostPolicy?) -> OpenResult {
-        phase.opened(header, &facts, serving)
+    /// A stream header arrived.
+    ///
+    /// - Parameters:
+    ///   - serving: the policy of a host by its canonical name; nil: not served here.
+    ///   - certified: the addresses in the client's certificate, if that host believes it. Asked only where EXTERNAL
+    ///     may be offered.
+    public mutating func opened(
+        _ header: StreamHeader, serving: (String) -> HostPolicy?, certified: (String) -> [String] = { _ in [] }
+    ) -> OpenResult {
+        phase.opened(header, &facts, serving, certified)
     }
 
     /// TLS is up: after `.startTLS`, or before anything else on a listener with direct TLS. Ignored elsewhere.
@@ -105,6 +118,8 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         case lookUp(CredentialRequest)
         /// Run it on a pool, then `checked(_:)`.
         case check(PasswordCheck)
+        /// See whether the account exists, then `foundAccount(_:)`.
+        case find(BareJID)
         case authenticated(Authenticated)
         case rejected(Rejection)
     }
@@ -127,8 +142,13 @@ public struct C2SNegotiation: ~Copyable, Sendable {
     }
 
     /// The answer to `.lookUp`; nil as a result: nobody asked.
-    public mutating func found(_ credential: ScramCredential?) -> AuthenticationResult? {
-        phase.resume(&facts) { sasl in sasl.found(credential) }
+    public mutating func found(_ credentials: [ScramCredential]) -> AuthenticationResult? {
+        phase.resume(&facts) { sasl in sasl.found(credentials) }
+    }
+
+    /// The answer to `.find`; nil as a result: nobody asked.
+    public mutating func foundAccount(_ exists: Bool) -> AuthenticationResult? {
+        phase.resume(&facts) { sasl in sasl.foundAccount(exists) }
     }
 
     /// The answer to `.check`; nil as a result: nobody asked.
@@ -136,7 +156,7 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         phase.resume(&facts) { sasl in sasl.checked(matches) }
     }
 
-    /// `.lookUp` or `.check` could not be answered: the store is gone, the pool is full. Nil: nobody asked.
+    /// `.lookUp`, `.find` or `.check` could not be answered: the store is gone, the pool is full. Nil: nobody asked.
     public mutating func authenticationFailed(_ failure: SASLFailure = .temporary) -> AuthenticationResult? {
         phase.resume(&facts) { sasl in sasl.awaitsOwner ? sasl.fail(failure) : nil }
     }

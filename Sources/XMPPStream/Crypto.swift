@@ -1,7 +1,8 @@
 import COpenSSL
 
-/// The hash of a SCRAM mechanism.
+/// The hash of a SCRAM mechanism; all of them strongest first.
 public enum HashFunction: String, Hashable, Sendable, CaseIterable {
+    case sha512 = "SHA-512"
     case sha256 = "SHA-256"
     case sha1 = "SHA-1"
 
@@ -10,6 +11,7 @@ public enum HashFunction: String, Hashable, Sendable, CaseIterable {
         switch self {
         case .sha1: 20
         case .sha256: 32
+        case .sha512: 64
         }
     }
 
@@ -17,6 +19,7 @@ public enum HashFunction: String, Hashable, Sendable, CaseIterable {
         switch self {
         case .sha1: EVP_sha1()
         case .sha256: EVP_sha256()
+        case .sha512: EVP_sha512()
         }
     }
 }
@@ -88,6 +91,21 @@ public enum RandomSource: Hashable, Sendable {
         case .system: Crypto.random(count)
         case .fixed(let bytes): bytes.isEmpty ? [] : (0..<count).map { bytes[$0 % bytes.count] }
         }
+    }
+
+    /// A UUID of version 4 (RFC 9562 §5.4).
+    func uuid() -> String {
+        var bytes = bytes(16)
+        guard bytes.count == 16 else { return "" }
+        bytes[6] = bytes[6] & 0x0F | 0x40
+        bytes[8] = bytes[8] & 0x3F | 0x80
+        let digits = Array("0123456789abcdef".utf8)
+        var text: [UInt8] = []
+        for (index, byte) in bytes.enumerated() {
+            if [4, 6, 8, 10].contains(index) { text.append(UInt8(ascii: "-")) }
+            text += [digits[Int(byte >> 4)], digits[Int(byte & 15)]]
+        }
+        return String(decoding: text, as: UTF8.self)
     }
 
     /// Printable, without a comma, 128 bits or more of the source.

@@ -1,27 +1,39 @@
 /// The mechanisms that exist here, strongest first.
 public enum SASLMechanism: String, Hashable, Sendable, CaseIterable {
+    case scramSHA512Plus = "SCRAM-SHA-512-PLUS"
     case scramSHA256Plus = "SCRAM-SHA-256-PLUS"
     case scramSHA1Plus = "SCRAM-SHA-1-PLUS"
+    case scramSHA512 = "SCRAM-SHA-512"
     case scramSHA256 = "SCRAM-SHA-256"
     case scramSHA1 = "SCRAM-SHA-1"
+    /// The client's certificate says who it is (RFC 4422 Appendix A, XEP-0178 §2).
+    case external = "EXTERNAL"
     case plain = "PLAIN"
+    /// A new name that lasts as long as its session (RFC 4505, XEP-0175).
+    case anonymous = "ANONYMOUS"
 
-    /// The hash of a SCRAM mechanism; nil: PLAIN.
+    /// The hash of a SCRAM mechanism; nil: it is none.
     public var hash: HashFunction? {
         switch self {
+        case .scramSHA512Plus, .scramSHA512: .sha512
         case .scramSHA256Plus, .scramSHA256: .sha256
         case .scramSHA1Plus, .scramSHA1: .sha1
-        case .plain: nil
+        case .external, .plain, .anonymous: nil
         }
     }
 
     /// Tied to the TLS connection that it runs in.
     public var bindsChannel: Bool {
         switch self {
-        case .scramSHA256Plus, .scramSHA1Plus: true
-        case .scramSHA256, .scramSHA1, .plain: false
+        case .scramSHA512Plus, .scramSHA256Plus, .scramSHA1Plus: true
+        case .scramSHA512, .scramSHA256, .scramSHA1, .external, .plain, .anonymous: false
         }
     }
+}
+
+extension Set<SASLMechanism> {
+    /// Those that prove who the client is.
+    public static let proving = Set(SASLMechanism.allCases).subtracting([.anonymous])
 }
 
 /// The values that tie an authentication to its TLS connection; nil: TLS does not have that one.
@@ -57,8 +69,10 @@ public struct ChannelBindings: Hashable, Sendable {
 
 /// How a host lets its users log in.
 public struct AuthenticationPolicy: Hashable, Sendable {
-    /// What is offered, as far as TLS allows it.
+    /// What is offered, as far as TLS, the client's certificate and `hashes` allow it.
     public var mechanisms: Set<SASLMechanism>
+    /// Of the SCRAM mechanisms that are offered, and of the keys of new passwords; strongest first.
+    public var hashes: [HashFunction]
     /// PLAIN without TLS: only for listeners whose TLS is `none`.
     public var allowsPlainInClear: Bool
     /// Of new credentials, and what an unknown user seems to have.
@@ -69,13 +83,20 @@ public struct AuthenticationPolicy: Hashable, Sendable {
     public var attempts: Int
 
     public init(
-        mechanisms: Set<SASLMechanism> = Set(SASLMechanism.allCases), allowsPlainInClear: Bool = false,
-        iterations: Int = 10_000, secret: [UInt8], attempts: Int = 5
+        mechanisms: Set<SASLMechanism> = .proving, hashes: [HashFunction] = HashFunction.allCases,
+        allowsPlainInClear: Bool = false, iterations: Int = 10_000, secret: [UInt8], attempts: Int = 5
     ) {
         self.mechanisms = mechanisms
+        self.hashes = HashFunction.allCases.filter(hashes.contains)
         self.allowsPlainInClear = allowsPlainInClear
         self.iterations = iterations
         self.secret = secret
         self.attempts = attempts
+    }
+
+    /// Whether nothing of the config speaks against it.
+    func allows(_ mechanism: SASLMechanism) -> Bool {
+        guard mechanisms.contains(mechanism) else { return false }
+        return mechanism.hash.map(hashes.contains) ?? true
     }
 }

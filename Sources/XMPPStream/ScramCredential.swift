@@ -39,19 +39,26 @@ public struct ScramCredential: Hashable, Sendable {
         return Crypto.isEqual(derived.storedKey, storedKey)
     }
 
+    /// Whether both come of the same derivation, so that one challenge serves for either.
+    public func isAlike(_ other: ScramCredential) -> Bool {
+        hash == other.hash && iterations == other.iterations && salt == other.salt
+    }
+
     /// The credential of a user who does not exist: the same at every try, as strong as a real one, and nobody knows
     /// a password for it.
     public static func fake(
         _ hash: HashFunction, account: BareJID, iterations: Int, secret: [UInt8]
     ) -> ScramCredential {
         let name = "\(hash.rawValue)|\(account.domain)|\(account.local)"
-        func derived(_ label: String) -> [UInt8] {
-            Crypto.hmac(.sha256, key: secret, Array("\(label)|\(name)".utf8))
+        func derived(_ label: String, _ length: Int) -> [UInt8] {
+            // Two blocks: the longest key has 64 bytes.
+            let blocks = ["\(label)|\(name)", "\(label)2|\(name)"].prefix(length > 32 ? 2 : 1)
+            return Array(blocks.flatMap { Crypto.hmac(.sha256, key: secret, Array($0.utf8)) }.prefix(length))
         }
         return ScramCredential(
-            hash: hash, iterations: iterations, salt: Array(derived("salt").prefix(saltLength)),
-            storedKey: Array(derived("stored").prefix(hash.length)),
-            serverKey: Array(derived("server").prefix(hash.length)))
+            hash: hash, iterations: iterations, salt: derived("salt", saltLength),
+            storedKey: derived("stored", hash.length),
+            serverKey: derived("server", hash.length))
     }
 }
 

@@ -3,7 +3,10 @@
 /// It costs two HMACs and a hash, whatever the iteration count is: the client does the slow part.
 struct ScramExchange: Hashable, Sendable {
     let first: ScramClientFirst
+    /// What the client derives its keys from.
     let credential: ScramCredential
+    /// Each of them may be the client's.
+    let keys: [ScramCredential]
     /// Nobody knows the password: the proof is checked like any other, and refused.
     let isFake: Bool
     /// The client's nonce and ours.
@@ -11,18 +14,23 @@ struct ScramExchange: Hashable, Sendable {
     let expectedBinding: [UInt8]
     let serverFirst: [UInt8]
 
+    /// - Parameters:
+    ///   - keys: at least one, all with the salt and the iterations of `credential`.
+    ///   - offer: what was offered, hashed (XEP-0474); nil: the client is not told.
     init(
-        _ first: ScramClientFirst, _ credential: ScramCredential, isFake: Bool, nonce token: String,
-        bindings: ChannelBindings
+        _ first: ScramClientFirst, _ credential: ScramCredential, keys: [ScramCredential]? = nil, isFake: Bool,
+        nonce token: String, bindings: ChannelBindings, offer: String? = nil
     ) {
         self.first = first
         self.credential = credential
+        self.keys = keys ?? [credential]
         self.isFake = isFake
         nonce = first.nonce + Array(token.utf8)
         var binding = first.gs2Header
         if case .used(let type) = first.channelBinding { binding += bindings[type] ?? [] }
         expectedBinding = binding
-        let parameters = ",s=\(Base64.encode(credential.salt)),i=\(credential.iterations)"
+        var parameters = ",s=\(Base64.encode(credential.salt)),i=\(credential.iterations)"
+        if let offer { parameters += ",h=\(offer)" }
         serverFirst = Array("r=".utf8) + nonce + Array(parameters.utf8)
     }
 
@@ -31,14 +39,17 @@ struct ScramExchange: Hashable, Sendable {
         let comma = [UInt8(ascii: ",")]
         let message = first.bare + comma + serverFirst + comma + final.withoutProof
         let hash = credential.hash
-        let signature = Crypto.hmac(hash, key: credential.storedKey, message)
-        guard final.proof.count == signature.count else { return nil }
-        let clientKey = zip(final.proof, signature).map { $0 ^ $1 }
-        let hasKey = Crypto.isEqual(Crypto.hash(hash, clientKey), credential.storedKey)
+        var found: ScramCredential?
+        for key in keys {
+            let signature = Crypto.hmac(hash, key: key.storedKey, message)
+            guard final.proof.count == signature.count else { return nil }
+            let clientKey = zip(final.proof, signature).map { $0 ^ $1 }
+            if Crypto.isEqual(Crypto.hash(hash, clientKey), key.storedKey) { found = key }
+        }
         let isOurs = Crypto.isEqual(final.nonce, nonce)
         let isBound = Crypto.isEqual(final.channelBinding, expectedBinding)
-        guard hasKey, isOurs, isBound, !isFake else { return nil }
-        return Array("v=".utf8) + Array(Base64.encode(Crypto.hmac(hash, key: credential.serverKey, message)).utf8)
+        guard let found, isOurs, isBound, !isFake else { return nil }
+        return Array("v=".utf8) + Array(Base64.encode(Crypto.hmac(hash, key: found.serverKey, message)).utf8)
     }
 }
 

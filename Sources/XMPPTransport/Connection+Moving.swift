@@ -58,7 +58,7 @@ extension Connection {
         moveTarget = nil
         flags.remove(.resumeRequested)
         handler?.rehomed()
-        if phase == .open { goOn() }
+        if phase == .open, moveTarget == nil { goOn() }
     }
 
     /// The last thing that happens on the old loop; without a descriptor when the peer is gone.
@@ -110,7 +110,8 @@ extension Connection {
             closeAfterMove = nil
             close(request.error)
         }
-        if phase == .open { goOn() }
+        // Unless it moves on at once.
+        if phase == .open, moveTarget == nil { goOn() }
         touch()
     }
 

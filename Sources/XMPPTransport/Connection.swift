@@ -224,6 +224,10 @@ extension Connection: StreamTransport {
         flags.contains(.secured) ? session?.channelBinding(type) : nil
     }
 
+    func certifiedAddresses(for host: String) -> [String] {
+        flags.contains(.secured) ? session?.certifiedAddresses(for: host) ?? [] : []
+    }
+
     var limits: XMLLimits {
         get { framing.limits }
         set { framing.limits = newValue }

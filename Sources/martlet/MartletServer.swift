@@ -39,7 +39,8 @@ final class MartletServer: RunningServer {
                 // Clients name the host in its ASCII form.
                 TLSContext.Certificate(
                     hosts: [SelfSignedCertificate.ascii(host.name) ?? host.name], chainFile: $0.certificate,
-                    keyFile: $0.key)
+                    keyFile: $0.key,
+                    clients: $0.authorities.map { TLSContext.Clients(host: host.name, authoritiesFile: $0) })
             }
         }
         return certificates.isEmpty ? nil : try TLSContext(certificates)
@@ -67,7 +68,7 @@ final class MartletServer: RunningServer {
     /// On the live database; what the server has in memory of the account is told to forget.
     private func account(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput {
         let accounts = OfflineAccounts(
-            storage: storage, hosts: config.withLock { $0.hosts }, encode: Wiring.encode,
+            storage: storage, hosts: config.withLock { $0.hosts },
             now: LineLogHandler.wallClock, lock: nil)
         if command == "account list" { return try await accounts.list(host: input.arguments["host"]) }
         if command == "account import" { return try await importAccounts(accounts, input) }

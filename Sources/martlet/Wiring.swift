@@ -25,11 +25,6 @@ enum Wiring {
         }
     }
 
-    /// A credential as the kernel stores it in `AccountRecord.credentials`.
-    @Sendable static func encode(_ credential: ScramCredential) -> [UInt8] {
-        Array(credential.text.utf8)
-    }
-
     /// Starts the kernel and its transport, and opens every listener.
     static func startServer(
         _ config: ServerConfig, storage: any StorageBackend, log: Logger

@@ -128,12 +128,13 @@ private let oldKeys = ScramCredential(
     private func run(_ text: String) async throws -> (AccountImport.Counts, [String], OfflineAccounts) {
         let host = HostConfigs.localhost
         let accounts = OfflineAccounts(
-            storage: MemoryStorage(), hosts: [host], encode: { Array($0.text.utf8) },
+            storage: MemoryStorage(), hosts: [host],
             now: { Timestamp(milliseconds: 0) }, lock: nil)
         let file = try TemporaryFile(text)
         var complaints: [String] = []
         let work = AccountImport(
-            file: file.path, accounts: accounts, iterations: ["localhost": 4096],
+            file: file.path, accounts: accounts,
+            auth: ["localhost": AuthConfig(hashes: [.sha256, .sha1], iterations: 4096)],
             complain: { complaints.append($0.replacingOccurrences(of: file.path, with: "FILE")) })
         let counts = try await work.run()
         return (counts, complaints, accounts)
@@ -144,7 +145,7 @@ private let oldKeys = ScramCredential(
             """
             # two lovers
             romeo@localhost one
-            juliet@localhost \(keys.text)
+            juliet@localhost \(keys.text) \(oldKeys.text)
             nobody
             Romeo@localhost two
             """)
@@ -160,13 +161,31 @@ private let oldKeys = ScramCredential(
                 == "2 accounts imported, 1 existed already and stay as they are, 1 lines are wrong")
     }
 
+    @Test func `names who has no keys for a hash that the host offers`() async throws {
+        let (counts, complaints, _) = try await run("romeo@localhost \(oldKeys.text)\njuliet@localhost one")
+        #expect(counts == AccountImport.Counts(created: 2, incomplete: 1))
+        #expect(counts.description.hasSuffix("0 lines are wrong, 1 have not all keys that are offered"))
+        #expect(
+            complaints == [
+                "FILE:1: romeo@localhost has no keys for SHA-256, which the host offers (auth.hashes): clients that take "
+                    + "the strongest mechanism cannot log in"
+            ])
+    }
+
+    @Test func `names the first of them, and counts them all`() async throws {
+        let text = (0..<1500).map { "u\($0)@localhost \(oldKeys.text)" }.joined(separator: "\n")
+        let (counts, complaints, _) = try await run(text)
+        #expect(counts == AccountImport.Counts(created: 1500, incomplete: 1500))
+        #expect(complaints.count == AccountImport.mostNamed)
+    }
+
     @Test func `stores keys from which the password can be checked`() async throws {
         let (_, _, accounts) = try await run("romeo@localhost one")
         let record = try await accounts.storage.read { snapshot throws(StorageError) in
             try snapshot.account(host: "localhost", local: "romeo")
         }
         let credentials = try #require(record).credentials.compactMap {
-            ScramCredential(text: String(decoding: $0, as: UTF8.self))
+            Credential(stored: $0)?.keys
         }
         #expect(credentials.map(\.hash) == [.sha256, .sha1])
         #expect(credentials.allSatisfy { $0.iterations == 4096 })
@@ -175,7 +194,7 @@ private let oldKeys = ScramCredential(
     }
 
     @Test func `goes in batches and keeps count`() async throws {
-        let text = (0..<2500).map { "u\($0)@localhost \(keys.text)" }.joined(separator: "\n")
+        let text = (0..<2500).map { "u\($0)@localhost \(keys.text) \(oldKeys.text)" }.joined(separator: "\n")
         let (counts, complaints, accounts) = try await run(text)
         #expect(counts == AccountImport.Counts(created: 2500))
         #expect(complaints == [])
@@ -187,7 +206,7 @@ private let oldKeys = ScramCredential(
 @Suite struct `Accounts without a running server` {
     private func accounts() -> OfflineAccounts {
         OfflineAccounts(
-            storage: MemoryStorage(), hosts: [HostConfigs.localhost], encode: { Array($0.text.utf8) },
+            storage: MemoryStorage(), hosts: [HostConfigs.localhost],
             now: { Timestamp(milliseconds: 0) }, lock: nil)
     }
 
@@ -200,6 +219,13 @@ private let oldKeys = ScramCredential(
         }
         #expect(
             try await accounts.setPassword("two", of: romeo) == .done("romeo@localhost has a new password"))
+        let record = try await accounts.storage.read { snapshot throws(StorageError) in
+            try snapshot.account(host: "localhost", local: "romeo")
+        }
+        let list = CredentialList(stored: try #require(record).credentials)
+        #expect(list.credentials.map(\.generation) == [1, 1, 1])
+        let (right, wrong) = (try #require(PreparedPassword("two")), try #require(PreparedPassword("one")))
+        #expect(list.credentials.allSatisfy { $0.keys.matches(right) && !$0.keys.matches(wrong) })
         #expect(try await accounts.remove(romeo) == .done("romeo@localhost was removed"))
         #expect(try await accounts.list(host: nil) == .text(""))
         await #expect(throws: CommandError.notFound("romeo@localhost does not exist")) {

@@ -54,6 +54,23 @@ import Testing
         Case(
             "stream_management: {queue_bytes: 4MB}",
             "3: stream_management.queue_bytes: expected a size like 4096, 256KiB or 4MiB, found \"4MB\""),
+        // Lists of choices
+        Case(
+            "auth: {hashes: [SHA-512, SHA256]}",
+            "3: auth.hashes[1]: expected one of SHA-512, SHA-256, SHA-1, found \"SHA256\", did you mean \"SHA-256\"?"),
+        Case("auth: {hashes: []}", "3: auth.hashes: is empty"),
+        Case("auth: {hashes: SHA-1}", "3: auth.hashes: expected a list, found \"SHA-1\""),
+        Case("auth: {hashes: [SHA-1, SHA-1]}", "3: auth.hashes[1]: \"SHA-1\" stands here twice"),
+        Case(
+            "auth: {mechanisms: [DIGEST-MD5]}",
+            "3: auth.mechanisms[0]: expected one of SCRAM-PLUS, SCRAM, EXTERNAL, PLAIN, ANONYMOUS, found \"DIGEST-MD5\""
+        ),
+        Case(
+            "auth: {mechanisms: [SCRAM, EXTERNAL]}",
+            "3: auth.mechanisms: has EXTERNAL, which needs `tls.client_authorities`"),
+        Case(
+            "limits: {failed_logins: {free: 10, refuse: 9}}",
+            "3: limits.failed_logins.refuse: is less than `free` of the same section"),
         // Ranges
         Case("loops: 0", "3: loops: 0 is too small, allowed is 1...256"),
         Case("loops: 257", "3: loops: 257 is too large, allowed is 1...256"),

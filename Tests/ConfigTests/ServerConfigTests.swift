@@ -2,6 +2,7 @@ import Foundation
 import ModuleKit
 import Testing
 import XMPPServer
+import XMPPStream
 
 @testable import martlet
 
@@ -28,8 +29,8 @@ import XMPPServer
             data: /srv/martlet
             log: {level: debug, format: json}
             loops: 4
-            tls: {certificate: cert.pem, key: /etc/key.pem}
-            auth: {iterations: 4096}
+            tls: {certificate: cert.pem, key: /etc/key.pem, client_authorities: people.pem}
+            auth: {iterations: 4096, mechanisms: [ANONYMOUS, SCRAM, EXTERNAL], hashes: [SHA-1, SHA-512]}
             listen:
               - {port: 5222, address: 127.0.0.1}
               - {port: 5223, tls: direct, address: "::1"}
@@ -37,6 +38,9 @@ import XMPPServer
               unauthenticated:
                 {element: 8KiB, depth: 8, attributes: 16, elements: 16, bytes: 16384, timeout: 1m30s, attempts: 5,
                  connections: 100, connections_per_address: 10}
+              failed_logins:
+                {free: 2, free_per_address: 20, delay: 3s, refuse: 10, refuse_per_address: 200, forget: 1h,
+                 entries: 500}
               authenticated: {element: 1MiB, depth: 100, attributes: 50, elements: 5000, sessions: 8, unread: 2MiB}
             stream_management: {resume: 0s, spill: 500ms, queue: 100, queue_bytes: 65536}
             accounts: {cache: 1GiB, inbox: 50}
@@ -50,6 +54,15 @@ import XMPPServer
         #expect(config.log == LogConfig(level: .debug, format: .json))
         #expect(config.loops == 4)
         #expect(config.hosts.allSatisfy { $0.auth.iterations == 4096 })
+        #expect(config.hosts.first?.auth.mechanisms == [.anonymous, .scram, .external])
+        // In their own order, whatever that of the list is.
+        #expect(config.hosts.first?.auth.hashes == [.sha512, .sha1])
+        #expect(config.hosts.first?.certificate?.authorities?.hasSuffix("/people.pem") == true)
+        #expect(
+            config.limits.failedLogins
+                == LimitsConfig.FailedLogins(
+                    free: 2, freePerAddress: 20, delay: .seconds(3), refuse: 10, refusePerAddress: 200,
+                    forget: .seconds(3600), entries: 500))
         #expect(config.hosts.first?.certificate?.certificate.hasSuffix("/cert.pem") == true)
         #expect(config.hosts.first?.certificate?.key == "/etc/key.pem")
         #expect(

@@ -22,6 +22,25 @@ import XMPPCore
         #expect(other.salt != credential.salt)
     }
 
+    @Test func `a password is compared with the keys of each device`() throws {
+        func keys(_ password: String, _ salt: String) throws -> ScramCredential {
+            ScramCredential(
+                deriving: .sha256, from: try #require(PreparedPassword(password)), iterations: 64,
+                salt: Array(salt.utf8))
+        }
+        let credentials = [try keys("one", "salt"), try keys("two", "salt"), try keys("three", "other")]
+        func matches(_ password: String, _ credentials: [ScramCredential]) throws -> Bool {
+            PasswordCheck(password: try #require(PreparedPassword(password)), credentials: credentials).matches()
+        }
+        for password in ["one", "two", "three"] { #expect(try matches(password, credentials)) }
+        #expect(try !matches("four", credentials))
+        #expect(try !matches("one", []))
+        // Many salts would be many derivations: the later ones are not tried.
+        let many = try (0..<6).map { try keys("\($0)", "salt \($0)") }
+        #expect(try matches("3", many))
+        #expect(try !matches("4", many))
+    }
+
     @Test func `no password and no key is printed`() throws {
         let password = try #require(PreparedPassword("wherefore"))
         #expect("\(password)" == "password")
@@ -56,6 +75,7 @@ import XMPPCore
         #expect(one.salt.count == ScramCredential.saltLength)
         #expect(one.storedKey.count == 32)
         #expect(fake(.sha1, romeo).storedKey.count == 20)
+        #expect(fake(.sha512, romeo).storedKey.count == 64)
         #expect(one.salt != fake(.sha256, juliet).salt)
         #expect(one.salt != fake(.sha1, romeo).salt)
         #expect(one.salt != fake(.sha256, romeo, [1]).salt)

@@ -281,6 +281,15 @@ extension SocketTests {
             #expect(failure(one.chainFile, one.chainFile)?.reason.hasPrefix("not an unencrypted private key") == true)
             #expect(failure(one.chainFile, two.keyFile)?.reason == "not the key of the certificate in \(one.chainFile)")
             #expect(throws: TLSContext.Failure.self) { try TLSContext([]) }
+            for (file, reason) in [
+                (missing, "No such file or directory"), (certificates.folder, "not a file"),
+                (one.keyFile, "holds no certificate in PEM"),
+            ] {
+                var asking = two
+                asking.clients = TLSContext.Clients(host: "two", authoritiesFile: file)
+                let failure = #expect(throws: TLSContext.Failure.self) { try TLSContext([one, asking]) }
+                #expect(failure?.description == "\(file): \(reason)")
+            }
         }
     }
 }

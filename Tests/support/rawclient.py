@@ -20,7 +20,7 @@ __all__ = [
     "escape", "fragments", "linger_zero", "show", "stream_error",
 ]
 
-DIGESTS = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256"}
+DIGESTS = {"SCRAM-SHA-1": "sha1", "SCRAM-SHA-256": "sha256", "SCRAM-SHA-512": "sha512"}
 
 
 @dataclass
@@ -56,6 +56,8 @@ class Client:
         self.jid = ""
         self.sm = Management()
         self.tls_maximum: int | None = None
+        self.certificate: tuple[str, str] | None = None
+        self.names_host: str | None = self.domain
         self._ids = 0
 
     @property
@@ -70,9 +72,9 @@ class Client:
         self.stream = await Stream.connect(
             self.server.address, self.server.ports[self.transport], source=self.source, receive_buffer=receive_buffer
         )
-        context = tls.context(self.server.authority, maximum=self.tls_maximum)
+        context = self._tls_context()
         if self.transport == "direct":
-            await self.stream.start_tls(context, self.domain, [b"xmpp-client"])
+            await self.stream.start_tls(context, self.domain, [b"xmpp-client"], sni=self.names_host)
         await self.open(to)
         if self.transport == "starttls":
             await self.start_tls(context)
@@ -86,9 +88,11 @@ class Client:
         answer = await self.stream.next("<proceed/>")
         if not isinstance(answer, ET.Element) or answer.tag != qname(TLS, "proceed"):
             raise Failure(f"expected <proceed/>, got {show(answer)}")
-        context = context or tls.context(self.server.authority, maximum=self.tls_maximum)
-        await self.stream.start_tls(context, self.domain)
+        await self.stream.start_tls(context or self._tls_context(), self.domain, sni=self.names_host)
         await self.open()
+
+    def _tls_context(self):
+        return tls.context(self.server.authority, maximum=self.tls_maximum, certificate=self.certificate)
 
     async def open(self, to: str | None = None) -> None:
         """Sends a stream header and waits for the server's header and features."""
@@ -118,6 +122,11 @@ class Client:
         if mechanism == "PLAIN":
             initial = f"{authzid}\0{self.user}\0{self.password}".encode()
             answer = await self.sasl(f"<auth xmlns='{SASL}' mechanism='PLAIN'>{encode(initial)}</auth>")
+        elif mechanism == "EXTERNAL":
+            initial = encode(authzid.encode()) if authzid else "="
+            answer = await self.sasl(f"<auth xmlns='{SASL}' mechanism='EXTERNAL'>{initial}</auth>")
+        elif mechanism == "ANONYMOUS":
+            answer = await self.sasl(f"<auth xmlns='{SASL}' mechanism='ANONYMOUS'/>")
         else:
             scram = self.scram(mechanism, binding, authzid)
             answer = await self.sasl(

@@ -96,9 +96,10 @@ class Stream(asyncio.Protocol):
             raise
         return made
 
-    async def start_tls(self, context, name: str, alpn: list[bytes] | None = None, timeout: float = TIMEOUT) -> None:
-        """Does the handshake; clear bytes after this are TLS records."""
-        self.tls = tls.TLSPipe(context, name, alpn)
+    async def start_tls(self, context, name: str, alpn: list[bytes] | None = None, timeout: float = TIMEOUT, *,
+                        sni: str | None = "") -> None:
+        """Does the handshake; clear bytes after this are TLS records. `sni`: another name than `name`, None: none."""
+        self.tls = tls.TLSPipe(context, name, alpn, name if sni == "" else sni)
         self.tls.handshake()
         self.transport.write(self.tls.outgoing())
         deadline = time.monotonic() + timeout

@@ -11,8 +11,9 @@ class TLSFailure(Exception):
     """The TLS layer failed; the text says how."""
 
 
-def context(authority: str, *, maximum: int | None = None, ciphers: bytes | None = None) -> SSL.Context:
-    """A client context that trusts the test authority and nothing else."""
+def context(authority: str, *, maximum: int | None = None, ciphers: bytes | None = None,
+            certificate: tuple[str, str] | None = None) -> SSL.Context:
+    """A client context that trusts the test authority and nothing else; with a certificate chain and its key."""
     made = SSL.Context(SSL.TLS_CLIENT_METHOD)
     made.load_verify_locations(authority)
     made.set_verify(SSL.VERIFY_PEER, lambda connection, certificate, error, depth, ok: bool(ok))
@@ -21,6 +22,9 @@ def context(authority: str, *, maximum: int | None = None, ciphers: bytes | None
         made.set_max_proto_version(maximum)
     if ciphers is not None:
         made.set_cipher_list(ciphers)
+    if certificate is not None:
+        made.use_certificate_chain_file(certificate[0])
+        made.use_privatekey_file(certificate[1])
     return made
 
 
@@ -30,12 +34,13 @@ class TLSPipe:
     OpenSSL keeps errors per thread, and another client's would be taken for ours: they are cleared before each call.
     """
 
-    def __init__(self, context: SSL.Context, name: str, alpn: list[bytes] | None = None):
+    def __init__(self, context: SSL.Context, name: str, alpn: list[bytes] | None = None, sni: str | None = None):
         self.name = name
         self.connection = SSL.Connection(context, None)
         if alpn:
             self.connection.set_alpn_protos(alpn)
-        self.connection.set_tlsext_host_name(name.encode())
+        if sni is not None:
+            self.connection.set_tlsext_host_name(sni.encode())
         self.connection.set_connect_state()
         self.ready = False
         self.closed = False

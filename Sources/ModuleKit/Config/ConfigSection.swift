@@ -88,6 +88,28 @@ public struct ConfigSection {
         return items(key, most: most, isRequired: isRequired)?.map(\.text) ?? value
     }
 
+    /// A list of some of the cases of `Choice`, each at most once; not empty.
+    public mutating func choices<Choice>(_ key: String, default value: [Choice], _ doc: String) -> [Choice]
+    where Choice: RawRepresentable & CaseIterable & Equatable, Choice.RawValue == String {
+        let names = Choice.allCases.map(\.rawValue)
+        let kind = "list of \(names.joined(separator: " | "))"
+        describe(key, kind, "[\(value.map(\.rawValue).joined(separator: ", "))]", false, nil, doc)
+        guard let items = items(key, most: names.count, isRequired: false) else { return value }
+        if items.isEmpty { error(key, "is empty") }
+        var choices: [Choice] = []
+        for item in items {
+            if let choice = Choice(rawValue: item.text) {
+                choices.append(choice)
+            } else {
+                let near = names.nearest(to: item.text).map { ", did you mean \"\($0)\"?" } ?? ""
+                report.error(
+                    line: item.line, key: "\(frame.path(of: key))[\(item.index)]",
+                    "expected one of \(names.joined(separator: ", ")), found \(item.text.quotedForPrint)\(near)")
+            }
+        }
+        return choices
+    }
+
     /// The texts of a list with the line and the index of each; nil if the key is missing or wrong.
     public mutating func items(
         _ key: String, most: Int, isRequired: Bool

@@ -149,6 +149,9 @@ public enum Mutation: Sendable {
     case createAccount(host: String, local: String, created: Timestamp, credentials: [[UInt8]])
     /// Nothing happens if there is no such account.
     case setCredentials(OwnerID, [[UInt8]])
+    /// Nothing happens if there is no such account, or its credentials are others than these by now: what was made of
+    /// credentials that somebody has changed meanwhile must not bring them back.
+    case replaceCredentials(OwnerID, [[UInt8]], with: [[UInt8]])
     /// Writes the tombstone and frees the name; from then on nobody sees a row of this owner in any store. The rows
     /// are deleted afterwards, some at a time, also after a crash.
     case removeAccount(OwnerID)
@@ -161,7 +164,7 @@ extension Mutation {
         switch self {
         case .put(_, let owner, _, _), .delete(_, let owner, _), .deleteAll(_, let owner), .spool(_, let owner, _, _),
             .unspool(_, let owner, _), .unspoolAll(_, let owner), .setCredentials(let owner, _),
-            .removeAccount(let owner):
+            .replaceCredentials(let owner, _, _), .removeAccount(let owner):
             body(owner)
         case .archive(_, let references, _, _):
             for reference in references { body(reference.owner) }

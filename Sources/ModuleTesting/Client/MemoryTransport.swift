@@ -43,6 +43,8 @@ public final class MemoryTransport: StreamTransport {
     public let peer = PeerInfo(address: "192.0.2.1", port: 4242)
     public private(set) var tls: TLSInfo?
     public var handler: (any StreamHandler)?
+    /// The addresses in the client's certificate.
+    let certificate: [String]
     let name: String
     public private(set) var lastHeard: Instant
     private let simulation: SimulatedLoops
@@ -72,8 +74,9 @@ public final class MemoryTransport: StreamTransport {
 
     init(
         _ simulation: SimulatedLoops, loop: SimulatedLoop, framing: any Framing, client: any MemoryPeer, isSecure: Bool,
-        name: String
+        certificate: [String] = [], name: String
     ) {
+        self.certificate = certificate
         self.simulation = simulation
         self.loop = loop
         self.framing = framing
@@ -85,6 +88,8 @@ public final class MemoryTransport: StreamTransport {
     }
 
     public func channelBinding(_ type: ChannelBindingType) -> [UInt8]? { nil }
+
+    public func certifiedAddresses(for host: String) -> [String] { tls == nil ? [] : certificate }
 
     public var limits: XMLLimits {
         get { framing.limits }
@@ -314,7 +319,7 @@ public final class MemoryTransport: StreamTransport {
         framing.move(to: target.parsers)
         handler?.rehomed()
         if let request = closeAfterMove { close(request) }
-        if phase == .open { goOn() }
+        if phase == .open, moveTarget == nil { goOn() }
     }
 
     // MARK: Ending

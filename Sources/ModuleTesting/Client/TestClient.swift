@@ -6,9 +6,14 @@ internal import XMPPTransport
 /// on no loop; what it hears it hears in steps of the simulation.
 public final class TestClient {
     public enum Mechanism: Hashable, Sendable {
+        case scramSHA512
         case scramSHA256
         case scramSHA1
+        /// Over TLS, as far as memory can.
         case plain
+        /// Over TLS, with `certificate`.
+        case external
+        case anonymous
     }
 
     public enum FramingKind: Hashable, Sendable, CaseIterable {
@@ -22,6 +27,8 @@ public final class TestClient {
         public var mechanism = Mechanism.scramSHA256
         public var framing = FramingKind.stream
         public var password = "secret"
+        /// The addresses in a certificate that the server believes.
+        public var certificate: [String] = []
         /// Speaks STARTTLS, as far as memory can.
         public var startsTLS = false
         /// Enables stream management with resumption.
@@ -267,8 +274,17 @@ public final class TestClient {
         case .plain:
             auth[attribute: "mechanism"] = "PLAIN"
             auth.appendText(Base64.encode(Array("\0\(account.local)\0\(options.password)".utf8)))
-        case .scramSHA1, .scramSHA256:
-            let hash: HashFunction = options.mechanism == .scramSHA1 ? .sha1 : .sha256
+        case .external:
+            auth[attribute: "mechanism"] = "EXTERNAL"
+            auth.appendText("=")
+        case .anonymous: auth[attribute: "mechanism"] = "ANONYMOUS"
+        case .scramSHA1, .scramSHA256, .scramSHA512:
+            let hash: HashFunction =
+                switch options.mechanism {
+                case .scramSHA1: .sha1
+                case .scramSHA512: .sha512
+                default: .sha256
+                }
             let scram = ScramLogin(hash, user: account.local, password: options.password)
             self.scram = scram
             auth[attribute: "mechanism"] = "SCRAM-\(hash.rawValue)"

@@ -57,6 +57,28 @@ extension StorageContract {
             }
             try expect(after?.credentials, equals: [[9]])
         },
+        StorageCheck("credentials are replaced only where they are what they were thought to be") { subject in
+            let storage = subject.storage
+            let owner = try await storage.makeAccount("romeo")
+            let (old, new): ([[UInt8]], [[UInt8]]) = ([[1], [], [2, 3]], [[4]])
+            func credentials() async throws -> [[UInt8]]? {
+                try await storage.read([owner]) { snapshot throws(StorageError) in
+                    try snapshot.account(host: "example.org", local: "romeo")?.credentials
+                }
+            }
+            _ = try await storage.submit([.setCredentials(owner, old)])
+            for wrong in [[[1], [2, 3]], [[1], [], [2, 3], []], [], [[1, 2, 3]]] as [[[UInt8]]] {
+                let outcome = try await storage.submit([.replaceCredentials(owner, wrong, with: new)])
+                try expect(outcome, equals: [.done])
+                try expect(try await credentials(), equals: old)
+            }
+            let changes: [Mutation] = [
+                .replaceCredentials(owner, old, with: new), .replaceCredentials(owner, old, with: [[5]]),
+                .replaceCredentials(OwnerID(999), new, with: [[6]]),
+            ]
+            try expect(try await storage.submit(changes), equals: [.done, .done, .done])
+            try expect(try await credentials(), equals: new)
+        },
         StorageCheck("accounts are listed by name, in pages, and counted") { subject in
             let names = ["c", "a", "é", "b", "aa", "😀"]
             _ = try await subject.storage.submit(names.map { create($0) } + [create("other", "b.org")])

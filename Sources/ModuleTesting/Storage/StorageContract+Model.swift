@@ -123,7 +123,8 @@ struct StorageModel {
             return .expireArchive(store, before: stamp, limit: Int.random(in: 0...4, using: &random))
         case 90..<95:
             return .createAccount(host: "h", local: name, created: stamp, credentials: [bytes])
-        case 95..<98: return .setCredentials(owner, [bytes, bytes])
+        case 95..<97: return .setCredentials(owner, [bytes, bytes])
+        case 97..<98: return .replaceCredentials(owner, [bytes, bytes], with: [bytes])
         default: return .removeAccount(owner)
         }
     }
@@ -191,6 +192,11 @@ struct StorageModel {
         case .setCredentials(let owner, let credentials):
             for index in accounts.indices where accounts[index].owner == owner {
                 accounts[index].credentials = credentials
+            }
+            return .done
+        case .replaceCredentials(let owner, let old, let new):
+            for index in accounts.indices where accounts[index].owner == owner && accounts[index].credentials == old {
+                accounts[index].credentials = new
             }
             return .done
         case .removeAccount(let owner):

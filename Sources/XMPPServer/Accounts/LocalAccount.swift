@@ -15,6 +15,7 @@ final class LocalAccount: Account {
     /// The tables of its host.
     private(set) var table: HostTable?
     private(set) var owner: OwnerID?
+    let isTemporary: Bool
     private(set) var isResident = false
     var isLoading = false
     var state = StateContainer()
@@ -25,9 +26,12 @@ final class LocalAccount: Account {
     /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
     private var endedSessions: [(id: String, h: UInt32)] = []
 
-    init(_ address: BareJID, in shard: Shard) {
+    /// - Parameter isTemporary: it is complete as it is; there is nothing to read.
+    init(_ address: BareJID, in shard: Shard, isTemporary: Bool = false) {
         self.address = address
         self.shard = shard
+        self.isTemporary = isTemporary
+        isResident = isTemporary
         table = shard.world.hosts[address.domain]
     }
 
@@ -108,7 +112,8 @@ final class LocalAccount: Account {
             if endedSessions.count >= 8 { endedSessions.removeFirst() }
             endedSessions.append((id, h))
         }
-        if sessionList.isEmpty { shard.idleAccounts.append(self, now: shard.loop.now) }
+        guard sessionList.isEmpty else { return }
+        if isTemporary { shard.endTemporary(address) } else { shard.idleAccounts.append(self, now: shard.loop.now) }
     }
 
     func resumable(_ id: String) -> ClientSession? {
@@ -180,7 +185,7 @@ final class LocalAccount: Account {
 
     /// Nil where no module keeps messages.
     var spool: AccountSpool? {
-        guard table?.spoolPolicy != nil, exists else { return nil }
+        guard table?.spoolPolicy != nil, owner != nil else { return nil }
         if let storedSpool { return storedSpool }
         let spool = AccountSpool(of: self, count: 0, lastID: 0)
         storedSpool = spool

@@ -11,6 +11,20 @@ extension Shard {
         return account
     }
 
+    /// An account for somebody who has none, until its session ends or `endTemporary` is called. False: somebody has
+    /// the name.
+    func makeTemporary(_ address: BareJID) -> Bool {
+        guard accounts[address] == nil, !isStopping else { return false }
+        accounts[address] = LocalAccount(address, in: self, isTemporary: true)
+        return true
+    }
+
+    /// Frees the name, unless there is a session.
+    func endTemporary(_ address: BareJID) {
+        guard let account = accounts[address], account.isTemporary, account.sessionCount == 0 else { return }
+        accounts[address] = nil
+    }
+
     /// Calls back with the complete account, at once if it is resident; with nil if it could not be read.
     func whenResident(_ address: BareJID, _ body: @escaping (LocalAccount?) -> Void) {
         let account = account(address)

@@ -86,12 +86,15 @@ public struct ListenerConfig: Sendable, Hashable {
 public struct LimitsConfig: Sendable, Hashable {
     public var unauthenticated: Unauthenticated
     public var authenticated: Authenticated
+    public var failedLogins: FailedLogins
 
     public init(
-        unauthenticated: Unauthenticated = Unauthenticated(), authenticated: Authenticated = Authenticated()
+        unauthenticated: Unauthenticated = Unauthenticated(), authenticated: Authenticated = Authenticated(),
+        failedLogins: FailedLogins = FailedLogins()
     ) {
         self.unauthenticated = unauthenticated
         self.authenticated = authenticated
+        self.failedLogins = failedLogins
     }
 
     init(from section: inout ConfigSection) {
@@ -99,6 +102,8 @@ public struct LimitsConfig: Sendable, Hashable {
         unauthenticated = Unauthenticated(from: &before)
         var after = section.section("authenticated", "From then on.")
         authenticated = Authenticated(from: &after)
+        var failed = section.section("failed_logins", "What guessing passwords costs.")
+        failedLogins = FailedLogins(from: &failed)
     }
 
     /// Bounds of one element below the stream: a stanza, or a step of the negotiation.

@@ -163,7 +163,7 @@ public struct HostConfig: Sendable, Equatable {
         var tls = section.section("tls", "The certificate that clients see.")
         certificate = hasTLS ? CertificateFiles(from: &tls, surroundings) : nil
         var auth = section.section("auth", "How clients prove who they are.")
-        self.auth = AuthConfig(from: &auth)
+        self.auth = AuthConfig(from: &auth, hasAuthorities: certificate?.authorities != nil)
         let doc = "The modules that run, each with its options; `false` takes one out for a host."
         let path = section.path(of: "modules")
         modules = section.entries("modules", doc).filter { !$0.node.isSwitchedOff }.map { entry in
@@ -198,38 +198,31 @@ public struct ModuleConfig: Sendable, Equatable {
 public struct CertificateFiles: Sendable, Equatable {
     public var certificate: String
     public var key: String
+    /// Those who sign the certificates that clients may log in with.
+    public var authorities: String?
     /// Line of the config where they are named; does not count when two are compared.
     public var line: Int
 
-    public init(certificate: String, key: String, line: Int = 0) {
+    public init(certificate: String, key: String, authorities: String? = nil, line: Int = 0) {
         self.certificate = certificate
         self.key = key
+        self.authorities = authorities
         self.line = line
     }
 
     public static func == (left: CertificateFiles, right: CertificateFiles) -> Bool {
-        left.certificate == right.certificate && left.key == right.key
+        left.certificate == right.certificate && left.key == right.key && left.authorities == right.authorities
     }
 
     init(from section: inout ConfigSection, _ surroundings: ServerConfig.Surroundings) {
         certificate = surroundings.absolute(
             section.requiredString("certificate", "PEM file: the certificate, then the chain up to the authority."))
         key = surroundings.absolute(section.requiredString("key", "PEM file: the private key, without a passphrase."))
+        authorities = section.string(
+            "client_authorities",
+            "PEM file: the authorities whose certificates clients may log in with (SASL EXTERNAL). A certificate says "
+                + "whose it is by its id-on-xmppAddr. Unless set, clients are not asked for one."
+        ).map(surroundings.absolute)
         line = section.line
-    }
-}
-
-public struct AuthConfig: Sendable, Hashable {
-    /// SCRAM iterations for passwords set from now on.
-    public var iterations: Int
-
-    public init(iterations: Int = 10_000) {
-        self.iterations = iterations
-    }
-
-    init(from section: inout ConfigSection) {
-        iterations = section.int(
-            "iterations", default: 10_000, in: 4096...10_000_000,
-            "SCRAM iterations of passwords set from now on: what guessing one costs, and about half of each login.")
     }
 }

@@ -244,6 +244,8 @@ struct ShardCounts: Sendable {
     var lostReplies = 0
     var failedCommits = 0
     var unstored = 0
+    /// On streams that have a session.
+    var authenticationsOutOfTurn = 0
 }
 
 /// How many cold accounts one origin may have loaded until the next sweep (DESIGN: loads are rate-limited per origin).

@@ -6,22 +6,31 @@ import XMPPStream
 /// transport over (RFC 6120 §4 to §7). Begins on the loop that accepted, ends on the account's home loop.
 final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     // Confined to the loop of `transport`; during the move to another loop nobody touches it.
-    private let server: Server
-    private let transport: any StreamTransport
-    private var machine: C2SNegotiation
+    let server: Server
+    let transport: any StreamTransport
+    var machine: C2SNegotiation
     private var timer: TimerToken?
-    private var shard: Shard
+    var shard: Shard
     /// Those of the moment when it connected.
     private let limits: LimitsConfig
     private var bytes = 0
-    private var isOver = false
+    var isOver = false
     private var hasLeft = false
-    private var isHandedOver = false
+    var isHandedOver = false
     /// The machine waits for an answer of ours: the client's next element is held back.
-    private var isWaiting = false
-    private var isHeld = false
+    var isWaiting = false
+    var isHeld = false
     /// Who has authenticated and not been told yet.
-    private var authenticated: C2SNegotiation.Authenticated?
+    var authenticated: C2SNegotiation.Authenticated?
+    /// A password that is being tried.
+    var attempt: LoginThrottle.Attempt?
+    /// What is done when the attempt has waited long enough.
+    var delayed: (work: () -> Void, timer: TimerToken)?
+    /// What the account had when its password came, if it lacks keys that are offered.
+    var incomplete: IncompleteCredentials?
+    /// The name that the client got until its session ends; it has no session yet.
+    var temporary: BareJID?
+    var trip: Trip?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
 
@@ -35,12 +44,14 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     private static let timeoutTag = 1
+    static let delayTag = 2
 
     func begin() {
         timer = shard.loop.schedule(after: limits.unauthenticated.timeout, self, tag: Self.timeoutTag)
     }
 
     func timerFired(_ tag: Int) {
+        guard tag == Self.timeoutTag else { return waitedLongEnough() }
         timer = nil
         server.count(\.timedOut)
         fail(.connectionTimeout)
@@ -55,9 +66,9 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     func streamOpened(_ header: StreamHeader) -> Directive {
         guard !isOver else { return .stop }
-        let result = machine.opened(header) { [shard, server] host in
-            shard.world.hosts[host].map { server.policy(of: host, $0) }
-        }
+        let result = machine.opened(
+            header, serving: { [shard, server] host in shard.world.hosts[host].map { server.policy(of: host, $0) } },
+            certified: { [transport] host in transport.certifiedAddresses(for: host) })
         switch result {
         case .respond(let header, let features):
             send(header)
@@ -78,7 +89,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             fail(.policyViolation.saying("too much before a session"))
             return .stop
         }
-        switch machine.received(element.root) {
+        let outOfTurn = machine.outOfTurn
+        let result = machine.received(element.root)
+        if machine.outOfTurn != outOfTurn { server.count(\.outOfTurn) }
+        switch result {
         case .startTLS(let element):
             transport.send(XMLTree(element))
             hasOpened = false
@@ -117,6 +131,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     func disconnected(clean: Bool) {
         isOver = true
         leave()
+        freeTemporary()
     }
 
     /// RFC 6120 §4.9.1.2: an error before our header goes behind one.
@@ -128,122 +143,30 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         close(error)
     }
 
-    private func close(_ error: StreamError?) {
+    func close(_ error: StreamError?) {
         guard !isOver else { return }
         isOver = true
         transport.close(error)
     }
 
-    private func leave() {
+    func stopTimer() {
         if let timer { shard.loop.cancel(timer) }
         timer = nil
+    }
+
+    private func leave() {
+        stopTimer()
+        giveUpAttempt()
         if !hasLeft { server.admission.leave(transport.peer) }
         hasLeft = true
     }
 
-    // MARK: Authentication
-
-    private func perform(_ result: C2SNegotiation.AuthenticationResult) -> Directive {
-        switch result {
-        case .challenge(let element):
-            transport.send(XMLTree(element))
-            return .proceed
-        case .lookUp(let request): return wait { self.lookUp(request) }
-        case .check(let check): return wait { self.compare(check) }
-        case .authenticated(let authenticated):
-            self.authenticated = authenticated
-            move(to: authenticated.account)
-            return .stop
-        case .rejected(let rejection):
-            server.count(\.rejected)
-            shard.log.notice(
-                "authentication_failed",
-                metadata: [
-                    "account": "\(rejection.account?.description ?? "-")", "address": "\(transport.peer.address)",
-                    "condition": "\(rejection.failure.condition.rawValue)",
-                ])
-            transport.send(XMLTree(rejection.element))
-            if let error = rejection.closing {
-                close(error)
-                return .stop
-            }
-            return .proceed
-        }
-    }
-
-    /// Runs `work`, which answers the machine now or later; until then the client's next element waits.
-    private func wait(_ work: () -> Void) -> Directive {
-        isWaiting = true
-        work()
-        guard isWaiting else { return isOver && !isHandedOver ? .stop : .proceed }
-        isHeld = true
-        return .pause
-    }
-
-    /// The machine has its answer.
-    private func goOn() {
-        isWaiting = false
-        guard isHeld, !isOver else { return }
-        isHeld = false
-        transport.resumeReading()
-    }
-
-    private func answered(_ result: C2SNegotiation.AuthenticationResult?) {
-        guard !isOver, let result else { return }
-        // Another question keeps waiting by itself.
-        switch result {
-        case .lookUp(let request): lookUp(request)
-        case .check(let check): compare(check)
-        case .challenge, .authenticated, .rejected:
-            isWaiting = false
-            let directive = perform(result)
-            if case .proceed = directive { goOn() }
-        }
-    }
-
-    private func lookUp(_ request: CredentialRequest) {
-        let (loop, account) = (shard.loop, request.account)
-        shard.storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.account(host: account.domain, local: account.local)?.credentials ?? []
-        } then: { [self] result in
-            loop.post(.work { self.found(result, request.hashes) })
-        }
-    }
-
-    private func found(_ result: Result<[[UInt8]], StorageError>, _ hashes: [HashFunction]) {
-        guard !isOver else { return }
-        switch result {
-        case .success(let stored):
-            let credentials = stored.compactMap { ScramCredential(text: String(decoding: $0, as: UTF8.self)) }
-            let best = hashes.lazy.compactMap { hash in credentials.first { $0.hash == hash } }.first
-            answered(machine.found(best))
-        case .failure(let error):
-            shard.log.error("credential_lookup_failed", metadata: ["reason": "\(error)"])
-            answered(machine.authenticationFailed())
-        }
-    }
-
-    private func compare(_ check: PasswordCheck) {
-        let loop = shard.loop
-        let isQueued = server.pool.run { [self] in
-            let matches = check.matches()
-            loop.post(.work { self.checked(matches) })
-        }
-        if !isQueued { answered(machine.authenticationFailed()) }
-    }
-
-    private func checked(_ matches: Bool) {
-        guard !isOver else { return }
-        answered(machine.checked(matches))
-    }
-
     // MARK: Moving home
 
-    private func move(to account: BareJID) {
+    func move(to account: BareJID) {
         let home = server.office.loops[server.office.home(of: account)]
         isHeld = false
-        if let timer { shard.loop.cancel(timer) }
-        timer = nil
+        stopTimer()
         transport.rehome(to: home)
     }
 
@@ -253,6 +176,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         begin()
         if let authenticated { admit(authenticated) }
         authenticated = nil
+        arrived()
     }
 
     /// The modules have the last word before the client hears that it is in.
@@ -263,17 +187,25 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             tls: transport.tls)
         switch table?.verdict(on: event) ?? .close(.hostGone) {
         case .proceed:
+            if authenticated.mechanism == .anonymous {
+                guard shard.makeTemporary(authenticated.account) else { return refuseLogin(.temporary) }
+                temporary = authenticated.account
+            }
             server.count(\.authenticated)
             transport.send(XMLTree(authenticated.success))
             transport.restart()
             hasOpened = false
         case .refuse(let reason, let text):
-            guard let rejection = machine.refuseAuthenticated(SASLFailure(reason, text: text)) else { return }
-            _ = perform(.rejected(rejection))
+            refuseLogin(SASLFailure(reason, text: text))
         case .close(let error):
             server.count(\.rejected)
             fail(error)
         }
+    }
+
+    private func refuseLogin(_ failure: SASLFailure) {
+        guard let rejection = machine.refuseAuthenticated(failure) else { return }
+        _ = perform(.rejected(rejection))
     }
 
     // MARK: Session
@@ -291,6 +223,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         guard let account, account.exists, !shard.isStopping else {
             return refuse(account?.exists == false ? .notAuthorized : .resourceConstraint)
         }
+        // The name may have become somebody's account since.
+        guard account.isTemporary == (temporary != nil) else { return refuse(.notAuthorized) }
         let resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
             // RFC 6120 §7.7.2.2: the newer session has the resource.
@@ -316,6 +250,9 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     private func resume(_ request: ResumeRequest) {
         guard let account = machine.account else { return }
+        if temporary != nil, let other = ResumeID.account(in: request.previd, at: account.domain) {
+            return resume(request, of: other)
+        }
         shard.whenResident(account) { [self] account in
             guard !isOver else { return }
             guard let session = account?.resumable(request.previd), machine.resumed() else {
@@ -329,10 +266,11 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     /// From here on the session hears the transport.
-    private func handOver(to session: ClientSession) {
+    func handOver(to session: ClientSession) {
         isOver = true
         isHandedOver = true
         isWaiting = false
+        temporary = nil
         leave()
         transport.limits = shard.settings.limits.authenticated.elements.xml
         transport.handler = session

@@ -47,7 +47,7 @@ extension ClientSession {
         outstanding.enable(StreamManagement())
         let limit = shard.settings.streamManagement.resume
         if resume {
-            outstanding.resumeID = Base64.encode(Crypto.random(18))
+            outstanding.resumeID = ResumeID.make(for: localAccount)
             let seconds = min(limit.components.seconds, most.map(Int64.init) ?? .max)
             outstanding.resumeTime = .seconds(max(1, seconds))
         }

@@ -265,6 +265,7 @@ extension ClientSession: StreamHandler {
             end(.closed)
             return .stop
         default:
+            if element.root.namespace == .sasl { shard.counts.authenticationsOutOfTurn += 1 }
             close(.unsupportedStanzaType)
             return .stop
         }

@@ -4,8 +4,8 @@ internal import Glibc
 /// The certificates of the virtual hosts and what TLS is spoken with them. Immutable: new certificates are a new
 /// context, and connections keep the one they began with.
 ///
-/// TLS 1.2 with forward secrecy and authenticated encryption, or 1.3. No compression, renegotiation, early data or
-/// client certificates, and no session tickets: clients keep their streams for hours and resume them by XEP-0198, so
+/// TLS 1.2 with forward secrecy and authenticated encryption, or 1.3. Clients are asked for a certificate where the host
+/// has authorities for them. No compression, renegotiation or early data, and no session tickets: clients keep their streams for hours and resume them by XEP-0198, so
 /// resuming TLS saves little, and each ticket would cost memory per connection and a key that has to be changed.
 public final class TLSContext: @unchecked Sendable {
     // Unchecked: nothing changes after `init`, and OpenSSL counts references to its contexts by atomics.
@@ -15,11 +15,27 @@ public final class TLSContext: @unchecked Sendable {
         public var hosts: [String]
         public var chainFile: String
         public var keyFile: String
+        /// Nil: clients are not asked for a certificate.
+        public var clients: Clients?
 
-        public init(hosts: [String], chainFile: String, keyFile: String) {
+        public init(hosts: [String], chainFile: String, keyFile: String, clients: Clients? = nil) {
             self.hosts = hosts
             self.chainFile = chainFile
             self.keyFile = keyFile
+            self.clients = clients
+        }
+    }
+
+    /// Whose certificates clients of a host may show.
+    public struct Clients: Hashable, Sendable {
+        /// Canonical, as the server knows it.
+        public var host: String
+        /// PEM: the authorities.
+        public var authoritiesFile: String
+
+        public init(host: String, authoritiesFile: String) {
+            self.host = host
+            self.authoritiesFile = authoritiesFile
         }
     }
 
@@ -41,6 +57,7 @@ public final class TLSContext: @unchecked Sendable {
     /// The first one serves whoever names no host or an unknown one.
     private let identities: [Identity]
     private let byHost: [String: Int]
+    private let authorities: [String: ClientAuthorities]
     /// The one application protocol, with its length before it (RFC 7301 §3.1).
     fileprivate let protocolList: [UInt8]
 
@@ -52,9 +69,16 @@ public final class TLSContext: @unchecked Sendable {
 
         var identities: [Identity] = []
         var byHost: [String: Int] = [:]
+        var authorities: [String: ClientAuthorities] = [:]
+        var files: [String: ClientAuthorities] = [:]
         for certificate in certificates {
             do throws(Failure) {
                 identities.append(try Self.load(certificate))
+                if let clients = certificate.clients {
+                    let file = clients.authoritiesFile
+                    if files[file] == nil { files[file] = try Self.authorities(file) }
+                    authorities[clients.host] = files[file]
+                }
             } catch {
                 for identity in identities { SSL_CTX_free(identity.context) }
                 throw error
@@ -63,6 +87,7 @@ public final class TLSContext: @unchecked Sendable {
         }
         self.identities = identities
         self.byHost = byHost
+        self.authorities = authorities
         for identity in identities { installCallbacks(identity.context) }
     }
 
@@ -77,6 +102,11 @@ public final class TLSContext: @unchecked Sendable {
 
     fileprivate func identity(named host: String) -> Identity? {
         byHost[host].map { identities[$0] }
+    }
+
+    /// Whom this host (canonical name) believes; nil: it takes no certificates.
+    func authorities(of host: String) -> ClientAuthorities? {
+        authorities[host]
     }
 
     func endPoint(of context: OpaquePointer?) -> [UInt8]? {
@@ -112,11 +142,20 @@ public final class TLSContext: @unchecked Sendable {
                 throw Failure(
                     file: certificate.keyFile, reason: "not the key of the certificate in \(certificate.chainFile)")
             }
+            if let clients = certificate.clients { try ask(for: clients, context) }
         } catch {
             SSL_CTX_free(context)
             throw error
         }
         return Identity(context: context, endPoint: endPointHash(SSL_CTX_get0_certificate(context)))
+    }
+
+    private static func authorities(_ file: String) throws(Failure) -> ClientAuthorities {
+        try checkReadable(file)
+        guard let authorities = ClientAuthorities(file: file) else {
+            throw Failure(file: file, reason: "holds no certificate in PEM")
+        }
+        return authorities
     }
 
     private static func checkReadable(_ file: String) throws(Failure) {
@@ -145,6 +184,19 @@ public final class TLSContext: @unchecked Sendable {
         _ = martlet_SSL_CTX_set_session_cache_mode(context, Int(SSL_SESS_CACHE_OFF))
         SSL_CTX_set_verify(context, SSL_VERIFY_NONE, nil)
         martlet_SSL_CTX_set_read_ahead(context, 0)
+        _ = martlet_SSL_CTX_set_max_cert_list(context, ClientAuthorities.mostBytes)
+    }
+
+    /// The client may show a certificate, and what it is worth is not decided here: see `ClientAuthorities`. That it has
+    /// the key of it, OpenSSL sees to.
+    private static func ask(for clients: Clients, _ context: OpaquePointer) throws(Failure) {
+        try checkReadable(clients.authoritiesFile)
+        guard let names = SSL_load_client_CA_file(clients.authoritiesFile) else {
+            throw Failure(file: clients.authoritiesFile, reason: "holds no certificate in PEM")
+        }
+        SSL_CTX_set_client_CA_list(context, names)
+        SSL_CTX_set_verify(context, SSL_VERIFY_PEER, nil)
+        SSL_CTX_set_cert_verify_callback(context, { _, _ in 1 }, nil)
     }
 
     private static func endPointHash(_ certificate: OpaquePointer?) -> [UInt8]? {
@@ -211,6 +263,8 @@ public final class TLSContext: @unchecked Sendable {
             return SSL_TLSEXT_ERR_NOACK
         }
         SSL_set_SSL_CTX(ssl, identity.context)
+        // Whether a certificate is asked for does not come along by itself.
+        SSL_set_verify(ssl, SSL_CTX_get_verify_mode(identity.context), nil)
         return SSL_TLSEXT_ERR_OK
     }
 }

@@ -113,6 +113,15 @@ final class TLSSession {
             serverName: SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name).map { String(cString: $0) })
     }
 
+    /// What the client's certificate says of who it is, if this host believes it.
+    func certifiedAddresses(for host: String) -> [String] {
+        guard let authorities = context.authorities(of: host),
+            let certificate = martlet_SSL_get1_peer_certificate(ssl)
+        else { return [] }
+        defer { X509_free(certificate) }
+        return authorities.addresses(in: certificate, chain: SSL_get_peer_cert_chain(ssl))
+    }
+
     func channelBinding(_ type: ChannelBindingType) -> [UInt8]? {
         switch type {
         case .tlsServerEndPoint: context.endPoint(of: SSL_get_SSL_CTX(ssl))

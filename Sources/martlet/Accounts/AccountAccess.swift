@@ -31,11 +31,9 @@ extension AccountAccess {
 /// The keys of a password, as they are kept: one set for each hash that a client may ask for.
 enum PasswordKeys {
     /// - Returns: nil if the password may not be one (RFC 4013: control characters and the like).
-    static func derive(_ password: String, iterations: Int) -> [ScramCredential]? {
+    static func derive(_ password: String, _ auth: AuthConfig) -> [ScramCredential]? {
         guard let prepared = PreparedPassword(password) else { return nil }
-        return [HashFunction.sha256, .sha1].map {
-            ScramCredential(deriving: $0, from: prepared, iterations: iterations)
-        }
+        return auth.hashes.map { ScramCredential(deriving: $0, from: prepared, iterations: auth.iterations) }
     }
 
     static let refusal = CommandError.usage("the password holds characters that no client can send")
@@ -90,15 +88,13 @@ struct RemoteAccounts: AccountAccess {
 struct OfflineAccounts: AccountAccess {
     let storage: any StorageBackend
     let hosts: [HostConfig]
-    /// Keys of a credential as the kernel stores them.
-    let encode: @Sendable (ScramCredential) -> [UInt8]
     let now: @Sendable () -> Timestamp
     /// Kept until the end.
     let lock: DataLock?
 
     func add(_ address: BareJID, password: String) async throws(CommandError) -> CommandOutput {
         let host = try host(of: address)
-        guard let keys = PasswordKeys.derive(password, iterations: host.auth.iterations) else {
+        guard let keys = PasswordKeys.derive(password, host.auth) else {
             throw PasswordKeys.refusal
         }
         switch try await create([NewAccount(address: address, credentials: keys)]).first {
@@ -116,10 +112,11 @@ struct OfflineAccounts: AccountAccess {
     func setPassword(_ password: String, of address: BareJID) async throws(CommandError) -> CommandOutput {
         let host = try host(of: address)
         let record = try await record(of: address)
-        guard let keys = PasswordKeys.derive(password, iterations: host.auth.iterations) else {
+        guard let keys = PasswordKeys.derive(password, host.auth) else {
             throw PasswordKeys.refusal
         }
-        _ = try await submit([.setCredentials(record.owner, keys.map(encode))])
+        let credentials = CredentialList(stored: record.credentials).replaced(by: keys)
+        _ = try await submit([.setCredentials(record.owner, credentials.stored)])
         return .done("\(address) has a new password")
     }
 
@@ -153,7 +150,7 @@ struct OfflineAccounts: AccountAccess {
             accounts.map {
                 .createAccount(
                     host: $0.address.domain, local: $0.address.local, created: created,
-                    credentials: $0.credentials.map(encode))
+                    credentials: CredentialList().replaced(by: $0.credentials).stored)
             })
         guard outcomes.count == accounts.count else { throw .unavailable("the database lost count") }
         return outcomes.map { if case .owner = $0 { .created } else { .exists } }

@@ -1,6 +1,7 @@
 import Foundation
 import ModuleKit
 import Synchronization
+import XMPPServer
 import XMPPStream
 
 /// Makes accounts from a file: reads a batch of lines, derives the keys of its passwords on all cores, stores it.
@@ -10,9 +11,9 @@ struct AccountImport {
 
     let file: String
     let accounts: any AccountAccess
-    /// SCRAM iterations by host.
-    let iterations: [String: Int]
-    /// Hears of each line that made no account, as `file:line: reason`.
+    /// How passwords are kept, by host.
+    let auth: [String: AuthConfig]
+    /// Hears of each line that made no account, or one that not every client can log in to, as `file:line: reason`.
     let complain: (String) -> Void
     /// Hears how many accounts there are so far.
     var progress: (Int) -> Void = { _ in }
@@ -21,9 +22,12 @@ struct AccountImport {
         var created = 0
         var existed = 0
         var wrong = 0
+        /// Made, and of no use to clients that take the strongest mechanism.
+        var incomplete = 0
 
         var description: String {
             "\(created) accounts imported, \(existed) existed already and stay as they are, \(wrong) lines are wrong"
+                + (incomplete == 0 ? "" : ", \(incomplete) have not all keys that are offered")
         }
     }
 
@@ -31,7 +35,7 @@ struct AccountImport {
     ///   stays, and a second run skips it.
     func run() async throws(CommandError) -> Counts {
         var source = try LineSource(file)
-        let hosts = Set(iterations.keys)
+        let hosts = Set(auth.keys)
         var counts = Counts()
         var batch: [(number: Int, line: ImportLine)] = []
         var number = 0
@@ -58,7 +62,9 @@ struct AccountImport {
         let outcomes = try await accounts.create(made)
         for (entry, (account, outcome)) in zip(batch, zip(made, outcomes)) {
             switch outcome {
-            case .created: counts.created += 1
+            case .created:
+                counts.created += 1
+                complainOfMissingKeys(account, entry.number, &counts)
             case .exists:
                 counts.existed += 1
                 complain("\(file):\(entry.number): \(account.address) exists already")
@@ -67,16 +73,32 @@ struct AccountImport {
         progress(counts.created)
     }
 
+    /// Where one account lacks keys mostly all do: the first ones are told of, the others are counted.
+    static let mostNamed = 20
+
+    /// Many clients try the strongest mechanism and no other.
+    private func complainOfMissingKeys(_ account: NewAccount, _ number: Int, _ counts: inout Counts) {
+        let wanted = auth[account.address.domain]?.hashes ?? []
+        let missing = wanted.filter { hash in !account.credentials.contains { $0.hash == hash } }
+        guard !missing.isEmpty else { return }
+        counts.incomplete += 1
+        guard counts.incomplete <= Self.mostNamed else { return }
+        let names = missing.map(\.rawValue).joined(separator: ", ")
+        complain(
+            "\(file):\(number): \(account.address) has no keys for \(names), which the host offers (auth.hashes): "
+                + "clients that take the strongest mechanism cannot log in")
+    }
+
     /// On as many threads as there are cores; each takes the next line when it is done with one.
     private func derive(_ lines: [ImportLine]) -> [NewAccount] {
         let results = Mutex([NewAccount?](repeating: nil, count: lines.count))
-        DispatchQueue.concurrentPerform(iterations: lines.count) { [iterations] index in
+        DispatchQueue.concurrentPerform(iterations: lines.count) { [auth] index in
             let account: NewAccount
             switch lines[index] {
             case .password(let address, let password):
-                let count = iterations[address.domain] ?? 10_000
+                let auth = auth[address.domain] ?? AuthConfig()
                 account = NewAccount(
-                    address: address, credentials: PasswordKeys.derive(password, iterations: count) ?? [])
+                    address: address, credentials: PasswordKeys.derive(password, auth) ?? [])
             case .keys(let address, let keys): account = NewAccount(address: address, credentials: keys)
             case .nothing, .wrong: return
             }

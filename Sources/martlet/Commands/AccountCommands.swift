@@ -22,7 +22,7 @@ struct Accounts: AsyncParsableCommand {
         try directory.create()
         let lock = try directory.lock()
         let accounts = OfflineAccounts(
-            storage: try Wiring.openStorage(config), hosts: config.hosts, encode: Wiring.encode,
+            storage: try Wiring.openStorage(config), hosts: config.hosts,
             now: LineLogHandler.wallClock, lock: lock)
         do {
             let result = try await body(accounts, config)
@@ -107,7 +107,8 @@ struct ImportAccounts: AsyncParsableCommand {
         commandName: "import", abstract: "Make accounts from a file of `address password` lines.",
         discussion: """
             In place of a password a line may have ready keys: SCRAM-SHA-256$iterations:salt$stored-key:server-key, the \
-            last three in Base64. Lines that start with # are comments. Accounts that exist stay as they are. Ends with \
+            last three in Base64; one such field for each hash, apart by spaces. Who has no keys for a hash that the host \
+            offers is named: many clients could not log in. Lines that start with # are comments. Accounts that exist stay as they are. Ends with \
             1 if a line is wrong; the others are imported all the same.
             """)
     @Argument(help: "The file; - for standard input.") var file: String
@@ -115,9 +116,9 @@ struct ImportAccounts: AsyncParsableCommand {
 
     func run() async throws {
         let counts = try await Accounts.access(config) { accounts, config in
-            let iterations = config.hosts.map { ($0.name, $0.auth.iterations) }
+            let auth = config.hosts.map { ($0.name, $0.auth) }
             var work = AccountImport(
-                file: file, accounts: accounts, iterations: Dictionary(uniqueKeysWithValues: iterations),
+                file: file, accounts: accounts, auth: Dictionary(auth, uniquingKeysWith: { first, _ in first }),
                 complain: Terminal.writeError)
             if isatty(STDERR_FILENO) == 1 { work.progress = { Terminal.writeError("\($0) …") } }
             return try await work.run()

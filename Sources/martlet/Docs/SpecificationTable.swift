@@ -10,9 +10,13 @@ enum SpecificationTable {
         .rfc(5802),
         .rfc(7677),
         .rfc(9266),
+        .rfc(4505),
+        .xep(175, version: "1.2"),
+        .xep(178, version: "1.2", missing: "server-to-server"),
         .xep(198, version: "1.6.3"),
         .xep(368, version: "1.1.0", missing: "server-to-server"),
         .xep(440, version: "1.0.0"),
+        .xep(474, version: "0.5.0"),
     ]
 
     /// docs/XEPS.md.

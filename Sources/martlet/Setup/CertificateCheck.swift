@@ -25,6 +25,13 @@ enum CertificateCheck {
             if case .success(let certificate) = certificate { X509_free(certificate) }
             if case .success(let key) = key { EVP_PKEY_free(key) }
         }
+        if let authorities = files.authorities {
+            switch read(authorities, { PEM_read_bio_X509($0, nil, nil, nil) }) {
+            case .success(let first): X509_free(first)
+            case .failure(let reason):
+                error("tls.client_authorities", "\(authorities) \(reason.text("holds no certificate in PEM form"))")
+            }
+        }
         if case .failure(let reason) = certificate {
             error("tls.certificate", "\(files.certificate) \(reason.text("holds no certificate in PEM form"))")
         }

@@ -79,17 +79,18 @@ enum Host {
     }
 
     static func server(
-        mechanisms: [SASLMechanism] = SASLMechanism.allCases, bindings: ChannelBindings = bindings,
+        mechanisms: [SASLMechanism] = SASLMechanism.allCases.filter { $0 != .external && $0 != .anonymous },
+        bindings: ChannelBindings = bindings, certified: [BareJID] = [], policy: AuthenticationPolicy = policy,
         isSecure: Bool = true
     ) -> SASLServer {
         SASLServer(
-            host: "example.net", policy: policy, offered: mechanisms, bindings: bindings, isSecure: isSecure,
-            random: .fixed(Array("SERVER".utf8)))
+            host: "example.net", policy: policy, offered: mechanisms, bindings: bindings, certified: certified,
+            isSecure: isSecure, random: .fixed(Array("SERVER".utf8)))
     }
 
     /// The driver's lookup: nobody but romeo exists.
-    static func find(_ request: CredentialRequest) -> ScramCredential? {
-        request.account == romeo ? request.hashes.first.map { credential($0) } : nil
+    static func find(_ request: CredentialRequest) -> [ScramCredential] {
+        request.account == romeo ? request.hashes.prefix(1).map { credential($0) } : []
     }
 }
 

@@ -9,6 +9,8 @@ final class Stream {
     private let policy: HostPolicy
     fileprivate let toServer: Wire
     fileprivate let toClient: Wire
+    /// The addresses in the client's certificate.
+    var certificate: [String] = []
     fileprivate var hasFailed = false
     /// The client has authenticated: its next header begins a new stream.
     fileprivate var mustRestart = false
@@ -25,6 +27,7 @@ final class Stream {
     var host: String? { negotiation.host }
     var account: BareJID? { negotiation.account }
     var isSecure: Bool { negotiation.isSecure }
+    var outOfTurn: Int { negotiation.outOfTurn }
     var isEnded: Bool { negotiation.isEnded || hasFailed }
 
     func open(_ header: StreamHeader = Client.header()) -> C2SNegotiation.OpenResult {
@@ -50,8 +53,11 @@ final class Stream {
 
     /// Past the framing: what it would not let through.
     func hand(_ header: StreamHeader) -> C2SNegotiation.OpenResult {
-        let policy = policy
-        return told(negotiation.opened(header) { ["example.net", "example.org"].contains($0) ? policy : nil })
+        let (policy, certificate) = (policy, certificate)
+        return told(
+            negotiation.opened(
+                header, serving: { ["example.net", "example.org"].contains($0) ? policy : nil },
+                certified: { _ in certificate }))
     }
 
     func hand(_ element: Element) -> C2SNegotiation.ElementResult {
@@ -63,8 +69,12 @@ final class Stream {
         if negotiation.isSecure { restart() }
     }
 
-    func found(_ credential: ScramCredential?) -> C2SNegotiation.AuthenticationResult? {
-        negotiation.found(credential).map { told($0) }
+    func found(_ credentials: [ScramCredential]) -> C2SNegotiation.AuthenticationResult? {
+        negotiation.found(credentials).map { told($0) }
+    }
+
+    func foundAccount(_ exists: Bool) -> C2SNegotiation.AuthenticationResult? {
+        negotiation.foundAccount(exists).map { told($0) }
     }
 
     func authenticationFailed() -> C2SNegotiation.AuthenticationResult? {
@@ -162,7 +172,7 @@ extension Stream {
     fileprivate func told(_ result: C2SNegotiation.AuthenticationResult) -> C2SNegotiation.AuthenticationResult {
         switch result {
         case .challenge(let element): return .challenge(told(element))
-        case .lookUp, .check: return result
+        case .lookUp, .check, .find: return result
         case .authenticated(var authenticated):
             authenticated.success = told(authenticated.success)
             mustRestart = true
