@@ -7,6 +7,7 @@ import shlex
 import shutil
 import tempfile
 import time
+import xml.etree.ElementTree as ET
 from pathlib import Path
 
 from clients import WAIT, Face, without_rights
@@ -53,23 +54,26 @@ class Terminal(Face):
     async def screen(self) -> str:
         return await self.run("capture-pane", "-p", "-t", "p")
 
-    async def shows(self, text: str, timeout: float = WAIT) -> str:
-        """Waits until the text is on the screen; what is there then."""
-        deadline = time.monotonic() + timeout
-        while text not in (screen := await self.screen()):
+    async def shows(self, text: str, *, at_start_of_last: bool = False) -> None:
+        """Waits until the text is on the screen, or until the last line starts with it."""
+        deadline = time.monotonic() + WAIT
+        while True:
+            screen = await self.screen()
+            last = screen.rstrip().rpartition("\n")[2].lstrip(" │")
+            if last.startswith(text) if at_start_of_last else text in screen:
+                return
             assert time.monotonic() < deadline, f"{self.program} does not show {text!r}:\n{screen.strip()[-3000:]}"
             await asyncio.sleep(PAUSE)
-        return screen
 
-    async def read_logs(self, folder: Path, line: re.Pattern) -> None:
-        """Puts into the inbox what is written to the log files of a folder, each named for a contact."""
+    async def read_logs(self, pattern: str, line: re.Pattern, take) -> None:
+        """Calls `take` with the path and each match in the whole lines that are written to the files of a pattern."""
         taken: dict[Path, int] = {}
         while True:
-            for path in sorted(folder.glob("*@*")) if folder.is_dir() else []:
-                text = path.read_text()
+            for path in sorted(self.home.glob(pattern)):
+                text = path.read_text(errors="replace")
                 whole = text[: text.rfind("\n") + 1]
-                for body in line.findall(whole, taken.get(path, 0)):
-                    self.inbox.put_nowait((path.name.partition("\\")[0], body))
+                for found in line.findall(whole, taken.get(path, 0)):
+                    take(path, found)
                 taken[path] = len(whole)
             await asyncio.sleep(PAUSE)
 
@@ -150,7 +154,8 @@ class Mcabber(Terminal):
         await self.launch(f"mcabber -f {shlex.quote(str(self.home / 'mcabberrc'))}")
         await self.shows("MCabber version")
         await self.until_available()
-        self.watching = asyncio.ensure_future(self.read_logs(self.home / "log", self.LINE))
+        self.watching = asyncio.ensure_future(self.read_logs(
+            "log/*@*", self.LINE, lambda path, body: self.inbox.put_nowait((path.name, body))))
 
     async def send(self, to: str, body: str) -> None:
         await asyncio.wait_for(asyncio.to_thread(
@@ -162,7 +167,7 @@ class Mcabber(Terminal):
 
 
 class Poezio(Terminal):
-    """poezio of Debian (slixmpp 1.8) with stream management; it logs what comes.
+    """poezio of Debian (slixmpp 1.8) with stream management; its debug log has what comes.
 
     It knows no direct TLS, and does not run as root.
     """
@@ -170,6 +175,7 @@ class Poezio(Terminal):
     program = "poezio"
     needs = ("poezio", "tmux", "setpriv")
     transports = ("starttls",)
+    LINE = re.compile(r"RECV: (<message .*>)$", re.M)
 
     async def connect(self) -> None:
         self.make_home({".config/poezio/poezio.cfg": (
@@ -178,13 +184,21 @@ class Poezio(Terminal):
             "use_log = true\nforce_encryption = true\nenable_smacks = true\nauto_reconnect = true\n"
             "enable_css = false\nuse_bookmarks_method =\n"
         ), "ca.pem": Path(self.server.authority).read_text()})
-        await self.launch(shlex.join([*without_rights(self.home), "poezio"]))
+        await self.launch(shlex.join([*without_rights(self.home), "poezio", "--debug", str(self.home / "debug")]))
         await self.until_available()
-        line = re.compile(rf"^MR \S+ \d+ <(?!{re.escape(self.user)}(?:/\S*)?>)[^>]*>  (.*)$", re.M)
-        self.watching = asyncio.ensure_future(self.read_logs(self.home / ".local/share/poezio/logs", line))
+        self.watching = asyncio.ensure_future(self.read_logs("debug", self.LINE, self._take))
+
+    def _take(self, _, xml: str) -> None:
+        stanza = ET.fromstring(xml)
+        if body := stanza.findtext("{*}body"):
+            self.inbox.put_nowait((stanza.get("from").partition("/")[0], body))
 
     async def send(self, to: str, body: str) -> None:
-        await self.type(f"/message {to} {body}")
+        """Types in three parts: keys that come together count as pasted, and pasted keys give no commands."""
+        for keys, seen in ("/", "/"), (f"message {to} {body}", f"/message {to} {body}"):
+            await self.run("send-keys", "-t", "p", "-l", keys)
+            await self.shows(seen, at_start_of_last=True)
+        await self.run("send-keys", "-t", "p", "Enter")
 
     async def close(self) -> None:
         self.watching.cancel()
