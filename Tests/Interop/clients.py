@@ -9,6 +9,7 @@ import os
 import pwd
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import aioxmpp
@@ -61,15 +62,15 @@ class Face:
 class Slixmpp(Face):
     """slixmpp with XEP-0198; a lost connection is resumed at once."""
 
-    async def connect(self) -> None:
+    async def connect(self, plugins: Sequence[str] = ()) -> None:
         loop = asyncio.get_running_loop()
         self.ready, self.resumed = loop.create_future(), asyncio.Event()
         client = slixmpp.ClientXMPP(f"{self.jid}/slixmpp", self.server.password(self.user))
         client.ca_certs = Path(self.server.authority)
         client.enable_direct_tls = self.transport == "direct"
         client.enable_starttls = self.transport == "starttls"
-        client.register_plugin("xep_0198")
-        client.register_plugin("xep_0199")
+        for plugin in ("xep_0198", "xep_0199", *plugins):
+            client.register_plugin(plugin)
         client.add_event_handler("session_start", self._started)
         client.add_event_handler("session_resumed", lambda _: self.resumed.set())
         client.add_event_handler("message", self._message)
@@ -128,6 +129,7 @@ class Aioxmpp(Face):
         client.backoff_start = client.backoff_cap = datetime.timedelta(seconds=0.2)
         self.client, self.resumed = client, asyncio.Event()
         client.on_stream_resumed.connect(self.resumed.set)
+        client.summon(aioxmpp.RosterClient)
         dispatcher = client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
         for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.NORMAL):
             dispatcher.register_callback(kind, None, self._message)
