@@ -23,6 +23,7 @@ class Gajim(Face):
     it, so the server's certificate is among those that its user accepted; what it is for and since when is checked.
     """
 
+    reading: asyncio.Future | None = None
     needs = ("gajim", "Xvfb", "dbus-daemon", "setpriv", "/usr/bin/python3")
 
     async def connect(self) -> None:
@@ -38,8 +39,8 @@ class Gajim(Face):
         self.environment["DISPLAY"] = f":{number}"
         bus = await self._first_line("dbus-daemon", "--session", "--nofork", "--print-address=1")
         self.environment["DBUS_SESSION_BUS_ADDRESS"] = bus
-        self.log = open(self.home / "log", "wb")
-        await self._start("gajim", "--verbose", stdout=self.log)
+        with open(self.home / "log", "wb") as log:
+            await self._start("gajim", "--verbose", stdout=log)
         self.hand = await self._start(
             "/usr/bin/python3", "-c", (Path(__file__).parent / "gajim_hand.py").read_text(), ACCOUNT,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
@@ -115,16 +116,15 @@ class Gajim(Face):
             await asyncio.sleep(0.1)
 
     async def close(self) -> None:
-        if hasattr(self, "reading"):
+        if self.reading is not None:
             self.reading.cancel()
         for process in reversed(self.processes):
             if process.returncode is None:
                 process.terminate()
                 try:
-                    await asyncio.wait_for(process.wait(), 5)
+                    await asyncio.wait_for(process.wait(), 2)
                 except asyncio.TimeoutError:
                     process.kill()
                     await process.wait()
-        self.log.close()
         if not os.environ.get("TEST_KEEP"):
             shutil.rmtree(self.home, ignore_errors=True)

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from pathlib import Path
 
 from clients import WAIT, Face, without_rights
@@ -20,6 +21,7 @@ class Terminal(Face):
 
     count = 0
     program = ""
+    watching: asyncio.Future | None = None
 
     async def launch(self, command: str, **environment: str) -> None:
         """Starts the command; `home` must be there already."""
@@ -79,7 +81,10 @@ class Terminal(Face):
 
     async def quit(self, command: str) -> None:
         """Types the last command and waits for the end; kills what does not end."""
-        await self.type(command)
+        if self.watching is not None:
+            self.watching.cancel()
+        with suppress(AssertionError):
+            await self.type(command)
         deadline = time.monotonic() + 5
         while time.monotonic() < deadline:
             try:
@@ -130,7 +135,6 @@ class Profanity(Terminal):
         await self.type(f"/msg {to} {body}")
 
     async def close(self) -> None:
-        self.watching.cancel()
         await self.quit("/quit")
 
 
@@ -162,7 +166,6 @@ class Mcabber(Terminal):
             (self.home / "pipe").write_text, f"say_to -n {to} {body}\n", encoding="utf-8"), WAIT)
 
     async def close(self) -> None:
-        self.watching.cancel()
         await self.quit("/quit")
 
 
@@ -201,5 +204,4 @@ class Poezio(Terminal):
         await self.run("send-keys", "-t", "p", "Enter")
 
     async def close(self) -> None:
-        self.watching.cancel()
         await self.quit("/quit")

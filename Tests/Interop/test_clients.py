@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import pytest
 from clients import Aioxmpp, GoSendxmpp, Slixmpp
@@ -29,6 +29,11 @@ async def connected(client):
         assert shutil.which(program), f"{program} is not installed; scripts/test-venv does that"
     try:
         await client.connect()
+    except BaseException:
+        with suppress(Exception):
+            await client.close()
+        raise
+    try:
         yield client
     finally:
         await client.close()

@@ -185,6 +185,43 @@ def test_pushes_are_acknowledged_and_come_from_the_own_account(server, pair):
     play(scene())
 
 
+def test_a_roster_that_is_kept_is_brought_up_to_date(server, pair):
+    """slixmpp comes back with the version it has; what changed meanwhile, a removal too, is told to it.
+
+    It takes pushes, but keeps what a whole roster lacks; with more contacts than changes a server has no reason for one.
+    """
+
+    async def scene():
+        romeo = Strict(server, pair[0], "starttls")
+        other = await Client(server, pair[0], "phone").login()
+
+        async def change(item: str) -> None:
+            await other.iq("set", f"<query xmlns='jabber:iq:roster'>{item}</query>")
+
+        for number in range(20):
+            await change(f"<item jid='c{number}@{server.domain}' name='N {number}'/>")
+        async with on_stage(romeo):
+            roster = romeo.client.client_roster
+            before = roster.version
+            assert {f"c{number}@{server.domain}" for number in range(20)} <= set(roster.keys()) and before
+            romeo.closing = True
+            await asyncio.wait_for(romeo.client.disconnect(), WAIT)
+            await change(f"<item jid='c0@{server.domain}' subscription='remove'/>")
+            await change(f"<item jid='c1@{server.domain}' name='changed'/>")
+            await change(f"<item jid='new@{server.domain}'/>")
+            romeo.closing, romeo.ready = False, asyncio.get_running_loop().create_future()
+            romeo.client.connect(romeo.address, romeo.port)
+            await asyncio.wait_for(romeo.ready, WAIT)
+            await until(lambda: f"new@{server.domain}" in roster.keys())
+            assert roster.version != before
+            assert f"c0@{server.domain}" not in roster.keys()
+            assert roster[f"c1@{server.domain}"]["name"] == "changed"
+            assert roster[f"c2@{server.domain}"]["name"] == "N 2"
+        await other.close()
+
+    play(scene())
+
+
 @pytest.mark.parametrize("first, second", [(Strict, Aioxmpp), (Aioxmpp, Strict)], ids=["from-slixmpp", "from-aioxmpp"])
 def test_they_subscribe_to_each_other_and_see_each_other(server, pair, first, second):
     """The whole way: ask, approve, ask back, approve; presence both ways; cancel; nothing is seen any more."""
