@@ -90,7 +90,7 @@ def test_every_request_gets_one_answer_from_whom_it_was_sent_to(server, pair):
                 f"nobody@{server.domain}", f"nobody@{server.domain}/gone", *ours,
             ]
             payloads = [
-                f"<query xmlns='{INFO}'/>", f"<query xmlns='{ITEMS}'/>", f"<query xmlns='{INFO}' node='urn:example:no'/>",
+                f"<query xmlns='{INFO}'/>", f"<query xmlns='{INFO}' node='urn:example:no'/>", f"<query xmlns='{ITEMS}'/>",
                 "<ping xmlns='urn:xmpp:ping'/>", "<query xmlns='urn:example:unknown'/>",
                 "<query xmlns='jabber:iq:roster'/>",
             ]
@@ -188,7 +188,7 @@ def test_pushes_are_acknowledged_and_come_from_the_own_account(server, pair):
 def test_a_roster_that_is_kept_is_brought_up_to_date(server, pair):
     """slixmpp comes back with the version it has; what changed meanwhile, a removal too, is told to it.
 
-    It takes pushes, but keeps what a whole roster lacks; with more contacts than changes a server has no reason for one.
+    It takes pushes, but keeps what a whole roster lacks; with more contacts than changes there is no reason for one.
     """
 
     async def scene():
