@@ -197,3 +197,36 @@ def test_a_bound_resource_is_told_as_a_full_address(server, romeo):
         await second.close()
 
     play(scene())
+
+
+def test_the_language_of_the_stream_is_that_of_stanzas_without_one(server, romeo):
+    """Sections 4.7.4 and 8.1.5: what a stanza says of itself stays, and what it does not say it gets."""
+    async def scene():
+        juliet = await Client(server, "juliet.streams", "desk", transport="plain").login()
+        sender = Client(server, romeo, "desk", transport="plain")
+        sender.language = "de"
+        await sender.login()
+        sender.send(f"<message to='{juliet.jid}' id='1'><body>a</body></message>"
+                    f"<message to='{juliet.jid}' id='2' xml:lang='fr'><body>b</body></message>")
+        assert [(await juliet.message()).get(LANG) for _ in range(2)] == ["de", "fr"]
+        await sender.close()
+        await juliet.close()
+
+    play(scene())
+
+
+def test_a_client_of_the_old_days_may_ask_for_a_session(server, romeo):
+    """RFC 3921, section 3, is gone from RFC 6121, but libraries that ask for it leave when they are refused. It is
+    advertised as optional, and the answer is a result."""
+    async def scene():
+        client = await Client(server, romeo, "desk", transport="starttls").connect()
+        await client.authenticate()
+        session = "urn:ietf:params:xml:ns:xmpp-session"
+        feature = client.features.find(qname(session, "session"))
+        assert feature is not None and feature.find(qname(session, "optional")) is not None, show(client.features)
+        await client.bind()
+        answer = await client.iq("set", f"<session xmlns='{session}'/>")
+        assert answer.get("type") == "result", show(answer)
+        await client.close()
+
+    play(scene())
