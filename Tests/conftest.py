@@ -97,7 +97,7 @@ class PlayFile(pytest.File):
             for transport in scene.over:
                 item = PlayItem.from_parent(self, name=f"{scene.title} [{transport}]")
                 item.scene, item.transport = scene, transport
-                item.suffix = f".{self.path.stem[:4]}{number}{transport[0]}"
+                item.suffix = f".{self.path.stem}{number}{transport[0]}"
                 if reason := scene.differs.get(martlet.KIND):
                     item.add_marker(pytest.mark.xfail(reason=reason, strict=False))
                 yield item

@@ -1,13 +1,15 @@
-"""Four clients that other people wrote, behind one face: connect, send, next, cut beneath, close."""
+"""Clients that other people wrote, behind one face: connect, send, next, cut beneath, close.
+
+The libraries and go-sendxmpp are here; what runs in a terminal is in `terminals.py`, what has windows in `desktop.py`.
+"""
 
 import asyncio
 import datetime
 import os
-import re
-import shlex
+import pwd
 import shutil
 import tempfile
-import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import aioxmpp
@@ -20,10 +22,21 @@ from support.rawclient import Client
 WAIT = 15.0
 
 
+def without_rights(home: Path) -> tuple[str, ...]:
+    """What to put before a command that refuses to run as root: it runs as nobody, whom the folder then belongs to."""
+    if os.geteuid() != 0:
+        return ()
+    nobody = pwd.getpwnam("nobody")
+    for path in [home, *home.rglob("*")]:
+        os.chown(path, nobody.pw_uid, nobody.pw_gid)
+    return ("setpriv", f"--reuid={nobody.pw_uid}", f"--regid={nobody.pw_gid}", "--clear-groups")
+
+
 class Face:
     """One account's client. Messages that arrive are (bare sender, body)."""
 
-    resumes = False
+    transports = ("starttls", "direct")
+    needs: tuple[str, ...] = ()
 
     def __init__(self, server, user: str, transport: str, port: int | None = None) -> None:
         self.server, self.user, self.transport = server, user, transport
@@ -35,21 +48,29 @@ class Face:
     async def next(self, timeout: float = WAIT) -> tuple[str, str]:
         return await asyncio.wait_for(self.inbox.get(), timeout)
 
+    async def until_available(self) -> None:
+        """For those who do not tell when they are connected: another resource of the account sees them come."""
+        observer = await Client(self.server, self.user, "observer").login()
+        await observer.available(-1)
+        await observer.take(
+            lambda event: event.tag == qname(CLIENT, "presence") and event.get("from") != observer.jid
+            and event.get("type") is None, f"the presence of {type(self).__name__}", WAIT,
+        )
+        await observer.close()
+
 
 class Slixmpp(Face):
     """slixmpp with XEP-0198; a lost connection is resumed at once."""
 
-    resumes = True
-
-    async def connect(self) -> None:
+    async def connect(self, plugins: Sequence[str] = ()) -> None:
         loop = asyncio.get_running_loop()
         self.ready, self.resumed = loop.create_future(), asyncio.Event()
         client = slixmpp.ClientXMPP(f"{self.jid}/slixmpp", self.server.password(self.user))
         client.ca_certs = Path(self.server.authority)
         client.enable_direct_tls = self.transport == "direct"
         client.enable_starttls = self.transport == "starttls"
-        client.register_plugin("xep_0198")
-        client.register_plugin("xep_0199")
+        for plugin in ("xep_0198", "xep_0199", *plugins):
+            client.register_plugin(plugin)
         client.add_event_handler("session_start", self._started)
         client.add_event_handler("session_resumed", lambda _: self.resumed.set())
         client.add_event_handler("message", self._message)
@@ -91,8 +112,6 @@ class Slixmpp(Face):
 class Aioxmpp(Face):
     """aioxmpp with its own stream management and pyOpenSSL as its TLS."""
 
-    resumes = True
-
     def _context(self):
         context = OpenSSL.SSL.Context(OpenSSL.SSL.TLS_CLIENT_METHOD)
         context.load_verify_locations(self.server.authority)
@@ -110,6 +129,7 @@ class Aioxmpp(Face):
         client.backoff_start = client.backoff_cap = datetime.timedelta(seconds=0.2)
         self.client, self.resumed = client, asyncio.Event()
         client.on_stream_resumed.connect(self.resumed.set)
+        client.summon(aioxmpp.RosterClient)
         dispatcher = client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
         for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.NORMAL):
             dispatcher.register_callback(kind, None, self._message)
@@ -146,6 +166,8 @@ class Aioxmpp(Face):
 class GoSendxmpp(Face):
     """go-sendxmpp: one process listens, another one sends each message."""
 
+    needs = ("go-sendxmpp",)
+
     def _command(self, *more: str) -> list[str]:
         tls = ["--tls"] if self.transport == "direct" else []
         return ["go-sendxmpp", "-u", self.jid, "-p", self.server.password(self.user), "-j",
@@ -161,17 +183,7 @@ class GoSendxmpp(Face):
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )
         self.reading = asyncio.ensure_future(self._read())
-        await self._is_online()
-
-    async def _is_online(self) -> None:
-        """It says nothing when it is connected, but another resource of the account sees it come."""
-        observer = await Client(self.server, self.user, "observer").login()
-        await observer.available(-1)
-        await observer.take(
-            lambda event: event.tag == qname(CLIENT, "presence") and event.get("from") != observer.jid
-            and event.get("type") is None, "the presence of go-sendxmpp", WAIT,
-        )
-        await observer.close()
+        await self.until_available()
 
     async def _read(self) -> None:
         """Lines are "time sender: body"."""
@@ -193,84 +205,4 @@ class GoSendxmpp(Face):
             self.process.terminate()
         await asyncio.wait_for(self.process.wait(), WAIT)
         await self.reading
-        shutil.rmtree(self.home, ignore_errors=True)
-
-
-class Profanity(Face):
-    """profanity in a terminal of tmux; what it shows is what arrived."""
-
-    count = 0
-
-    async def connect(self) -> None:
-        self.home = Path(tempfile.mkdtemp(prefix="profanity-"))
-        Profanity.count += 1
-        self.tmux = ["tmux", "-L", f"martlet-{os.getpid()}-{Profanity.count}", "-f", "/dev/null"]
-        home, authority = shlex.quote(str(self.home)), shlex.quote(self.server.authority)
-        environment = f"HOME={home} SSL_CERT_FILE={authority} LANG=C.UTF-8"
-        (self.home / ".config/profanity").mkdir(parents=True)
-        (self.home / ".config/profanity/profrc").write_text(
-            "[ui]\nwrap=false\nsplash=false\n[connection]\nreconnect=1\nautoping=5\n[logging]\nhistory=false\n"
-            "[notifications]\nmessage=off\n"
-        )
-        await self._run("new-session", "-d", "-x", "220", "-y", "200", "-s", "p", f"env {environment} profanity")
-        await self._shows("Profanity")
-        tls = "legacy" if self.transport == "direct" else "force"
-        await self._type(f"/connect {self.jid} server {self.address} port {self.port} tls {tls}")
-        await self._shows("password")
-        await self._type(self.server.password(self.user))
-        await self._shows("logged in successfully")
-        self.watching = asyncio.ensure_future(self._watch())
-
-    async def _run(self, *arguments: str) -> str:
-        process = await asyncio.create_subprocess_exec(
-            *self.tmux, *arguments, stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        out, err = await asyncio.wait_for(process.communicate(), WAIT)
-        assert process.returncode == 0, f"tmux {arguments}: {err.decode()}"
-        return out.decode()
-
-    async def _type(self, line: str) -> None:
-        await self._run("send-keys", "-t", "p", "-l", line)
-        await self._run("send-keys", "-t", "p", "Enter")
-
-    async def _screen(self) -> str:
-        return await self._run("capture-pane", "-p", "-t", "p")
-
-    async def _shows(self, text: str, times: int = 1, timeout: float = WAIT) -> str:
-        deadline = time.monotonic() + timeout
-        while (screen := await self._screen()).count(text) < times:
-            assert time.monotonic() < deadline, f"profanity does not show {text!r}:\n{screen.strip()[-3000:]}"
-            await asyncio.sleep(0.1)
-        return screen
-
-    async def _watch(self) -> None:
-        """Goes to the window of who wrote, and takes its lines "time - sender: body"."""
-        taken, in_chat = 0, False
-        while True:
-            screen = await self._screen()
-            if not in_chat and "<< chat message" in screen:
-                await self._type("/win 2")
-                in_chat = True
-            lines = re.findall(r"^\S+ - ([^\s@]+@[^\s/]+)(?:/\S+)?: (.*?) *$", screen, re.M)
-            for sender, body in lines[taken:]:
-                self.inbox.put_nowait((sender, body))
-            taken = max(taken, len(lines))
-            await asyncio.sleep(0.1)
-
-    async def send(self, to: str, body: str) -> None:
-        await self._type(f"/msg {to} {body}")
-
-    async def close(self) -> None:
-        self.watching.cancel()
-        await self._type("/quit")
-        deadline = time.monotonic() + 5
-        while time.monotonic() < deadline:
-            try:
-                await self._run("has-session", "-t", "p")
-            except AssertionError:
-                break
-            await asyncio.sleep(0.1)
-        else:
-            await self._run("kill-server")
         shutil.rmtree(self.home, ignore_errors=True)

@@ -1,24 +1,38 @@
 """Clients that other people wrote: they log in, chat, fetch what waited, and survive a cut wire."""
 
 import asyncio
-from contextlib import asynccontextmanager
+import shutil
+from contextlib import asynccontextmanager, suppress
 
 import pytest
-from clients import Aioxmpp, GoSendxmpp, Profanity, Slixmpp
+from clients import Aioxmpp, GoSendxmpp, Slixmpp
+from desktop import Gajim
 from support.rawclient import Client
 from support.wire import Wire
+from terminals import Mcabber, Poezio, Profanity
 
-EVERYBODY = [Slixmpp, Aioxmpp, Profanity, GoSendxmpp]
-TRANSPORTS = ["starttls", "direct"]
-LIMIT = 60
+EVERYBODY = [Slixmpp, Aioxmpp, Profanity, GoSendxmpp, Mcabber, Poezio, Gajim]
+LIMIT = 90
 
-every_client = pytest.mark.parametrize("kind", EVERYBODY, ids=lambda kind: kind.__name__)
-over_both = pytest.mark.parametrize("transport", TRANSPORTS)
+
+def over_each(*kinds):
+    """Parameters: each client with each transport it knows."""
+    return pytest.mark.parametrize("kind, transport", [
+        pytest.param(kind, transport, id=f"{transport}-{kind.__name__}")
+        for kind in kinds for transport in kind.transports
+    ])
 
 
 @asynccontextmanager
 async def connected(client):
-    await client.connect()
+    for program in client.needs:
+        assert shutil.which(program), f"{program} is not installed; scripts/test-venv does that"
+    try:
+        await client.connect()
+    except BaseException:
+        with suppress(Exception):
+            await client.close()
+        raise
     try:
         yield client
     finally:
@@ -33,8 +47,7 @@ def text_of(message) -> str:
     return message.findtext("{jabber:client}body")
 
 
-@every_client
-@over_both
+@over_each(*EVERYBODY)
 def test_logs_in_and_chats_both_ways(server, pair, kind, transport):
     async def scene():
         juliet = await Client(server, pair[1], "balcony").login()
@@ -51,8 +64,7 @@ def test_logs_in_and_chats_both_ways(server, pair, kind, transport):
     play(scene())
 
 
-@every_client
-@over_both
+@over_each(*EVERYBODY)
 def test_gets_what_was_sent_while_it_was_offline(server, pair, kind, transport):
     async def scene():
         juliet = await Client(server, pair[1], "balcony").login(sm=True)
@@ -68,8 +80,7 @@ def test_gets_what_was_sent_while_it_was_offline(server, pair, kind, transport):
     play(scene())
 
 
-@pytest.mark.parametrize("kind", [Slixmpp, Aioxmpp], ids=lambda kind: kind.__name__)
-@over_both
+@over_each(Slixmpp, Aioxmpp, Gajim)
 def test_resumes_after_the_wire_was_cut(server, pair, kind, transport):
     """What was sent both ways around the cut arrives, once and in order."""
 
@@ -98,15 +109,15 @@ def test_resumes_after_the_wire_was_cut(server, pair, kind, transport):
     play(scene())
 
 
-@over_both
-def test_reconnects_after_the_wire_was_cut_Profanity(server, pair, transport):
+@over_each(Profanity)
+def test_reconnects_after_the_wire_was_cut(server, pair, kind, transport):
     """Without stream management, messages wait until it is back; none sent after the server knew is lost."""
 
     async def scene():
         juliet = await Client(server, pair[1], "balcony").login()
         await juliet.available()
         async with Wire(server.address, server.ports[transport]) as wire:
-            async with connected(Profanity(server, pair[0], transport, wire.port)) as romeo:
+            async with connected(kind(server, pair[0], transport, wire.port)) as romeo:
                 juliet.send(f"<message to='{romeo.jid}' type='chat'><body>before</body></message>")
                 assert await romeo.next() == (juliet.bare, "before")
                 wire.cut()

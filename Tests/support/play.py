@@ -50,7 +50,8 @@ class Scene:
                 found.add(matched["who"].partition("/")[0])
             found |= {name.partition("/")[0] for name in re.findall(r"\{([a-z]+(?:/[\w.]+)?)\}", step.xml)}
             found |= set(re.findall(MENTIONED, step.text))
-        return found - {"any", "more", "host"}
+        remembered = {name for step in self.steps for name in re.findall(r"\{as (\w+)\}", step.xml)}
+        return found - {"any", "more", "host"} - remembered
 
 
 class ScriptError(Exception):
@@ -267,6 +268,15 @@ class Play:
         offered = self.client(who).features.find(qname(SM, "sm")) is not None
         if offered == bool(no):
             raise Failure(f"the features are {show(self.client(who).features)}")
+
+    @step(r"A is (?P<no>not )?offered:")
+    async def offered_feature(self, who, no):
+        """Each of the elements is among the stream's features, or none is."""
+        features = self.client(who).features
+        for pattern in self.patterns():
+            found = any(match.difference(pattern, each, self.captured) is None for each in features)
+            if found == bool(no):
+                raise Failure(f"the features are {show(features)}")
 
     @step(r"A binds")
     async def binds(self, who):

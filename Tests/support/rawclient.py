@@ -58,6 +58,7 @@ class Client:
         self.tls_maximum: int | None = None
         self.certificate: tuple[str, str] | None = None
         self.names_host: str | None = self.domain
+        self.language = ""
         self._ids = 0
 
     @property
@@ -97,8 +98,9 @@ class Client:
     async def open(self, to: str | None = None) -> None:
         """Sends a stream header and waits for the server's header and features."""
         self.stream.restart()
+        language = f"xml:lang={quoteattr(self.language)} " if self.language else ""
         self.stream.write(
-            f"<?xml version='1.0'?><stream:stream to={quoteattr(to or self.domain)} version='1.0' "
+            f"<?xml version='1.0'?><stream:stream to={quoteattr(to or self.domain)} version='1.0' {language}"
             f"xmlns='{CLIENT}' xmlns:stream='{STREAMS}'>"
         )
         header = await self.stream.next("the server's stream header")
