@@ -131,6 +131,7 @@ extension Server {
         current.withLock { current in
             current.config.hosts = config.hosts
             current.groups = groups
+            registry.hosts = config.hosts
             current.generation = generation
         }
         for group in oldGroups where !groups.contains(where: { $0.config == group.config }) {

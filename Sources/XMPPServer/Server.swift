@@ -14,6 +14,7 @@ public final class Server: Sendable {
     let log: Logger
     let types: [any Module.Type]
     let limits: LimitsConfig
+    let registry: AccountRegistry
     private let secret: [UInt8]
     private let tally = Mutex(LoginCounts())
     let current: Mutex<Current>
@@ -37,14 +38,18 @@ public final class Server: Sendable {
         limits = config.limits
         admission = Admission(config.limits.unauthenticated)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
+        registry = AccountRegistry(storage: storage, pool: self.pool, office: office, hosts: config.hosts)
         let settings = KernelSettings(
             limits: config.limits, streamManagement: config.streamManagement,
             idleAccounts: max(100, config.accounts.cache / 1500 / max(1, loops.count)),
             inbox: config.accounts.inbox)
-        let (office, empty) = (office, World(generation: 0, hosts: [:], domains: [:]))
+        let (office, registry, empty) = (office, registry, World(generation: 0, hosts: [:], domains: [:]))
         shards = loops.map {
-            Shard(loop: $0, office: office, storage: storage, settings: settings, world: empty, log: log)
+            Shard(
+                loop: $0, office: office, storage: storage, registry: registry, settings: settings, world: empty,
+                log: log)
         }
+        registry.links = shards.map(\.link)
         current = Mutex(Current(config: config, groups: groups, generation: 1))
     }
 
@@ -122,13 +127,8 @@ public final class Server: Sendable {
         return HostPolicy(
             authentication: AuthenticationPolicy(
                 iterations: iterations, secret: secret, attempts: limits.unauthenticated.attempts),
-            streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
-    }
-
-    /// An account has another password: its sessions end, and nothing old is believed of it.
-    public func accountChanged(_ address: BareJID) {
-        let shard = shards[office.home(of: address)]
-        shard.loop.post(.work { shard.accountChanged(address) })
+            streamManagement: true, features: table.streamFeatures.map(StreamFeature.init),
+            requests: table.streamRequests.requests)
     }
 
     // MARK: Numbers
@@ -173,6 +173,15 @@ public final class Server: Sendable {
         // A batch behind all others: when it is done, they are.
         _ = try? await storage.submit([])
         for _ in 0..<2 { _ = await onEachShard { _ in } }
+    }
+}
+
+extension StreamFeature {
+    init(_ offered: OfferedFeature) {
+        switch offered.moment {
+        case .encrypted: self.init(offered.element, requires: .secure, forbids: .authenticated)
+        case .authenticated: self.init(offered.element)
+        }
     }
 }
 

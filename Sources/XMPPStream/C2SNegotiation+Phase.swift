@@ -75,6 +75,7 @@ extension C2SNegotiation.Phase {
         }
         if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
         if element.isNamed("response", .sasl) { return .authentication(reject(.malformedRequest, nil, &facts)) }
+        if facts.answers(element) { return .request }
         return refuse(element)
     }
 

@@ -27,7 +27,7 @@ enum Wiring {
 
     /// A credential as the kernel stores it in `AccountRecord.credentials`.
     @Sendable static func encode(_ credential: ScramCredential) -> [UInt8] {
-        Array(credential.text.utf8)
+        PasswordKeys.encode(credential)
     }
 
     /// Starts the kernel and its transport, and opens every listener.

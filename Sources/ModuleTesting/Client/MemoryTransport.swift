@@ -40,7 +40,7 @@ public final class MemoryTransport: StreamTransport {
     }
 
     public private(set) var loop: any Loop
-    public let peer = PeerInfo(address: "192.0.2.1", port: 4242)
+    public let peer: PeerInfo
     public private(set) var tls: TLSInfo?
     public var handler: (any StreamHandler)?
     let name: String
@@ -72,8 +72,9 @@ public final class MemoryTransport: StreamTransport {
 
     init(
         _ simulation: SimulatedLoops, loop: SimulatedLoop, framing: any Framing, client: any MemoryPeer, isSecure: Bool,
-        name: String
+        from address: String = "192.0.2.1", name: String
     ) {
+        peer = PeerInfo(address: address, port: 4242)
         self.simulation = simulation
         self.loop = loop
         self.framing = framing

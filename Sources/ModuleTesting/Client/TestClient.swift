@@ -22,6 +22,10 @@ public final class TestClient {
         public var mechanism = Mechanism.scramSHA256
         public var framing = FramingKind.stream
         public var password = "secret"
+        /// Where it connects from.
+        public var peer = "192.0.2.1"
+        /// Does not authenticate: what it does on the open stream is the test's.
+        public var staysOutside = false
         /// Speaks STARTTLS, as far as memory can.
         public var startsTLS = false
         /// Enables stream management with resumption.
@@ -246,7 +250,11 @@ public final class TestClient {
         inbox.append(element)
     }
 
+    /// What the server offers on the stream as it is.
+    public private(set) var offered: Element?
+
     private func features(_ features: Element) {
+        offered = features
         if options.startsTLS, features.first("starttls", .tls) != nil {
             stream?.send(Element("starttls", .tls))
         } else if features.first("mechanisms", .sasl) != nil {
@@ -262,6 +270,7 @@ public final class TestClient {
     }
 
     private func authenticate() {
+        guard !options.staysOutside else { return }
         var auth = Element("auth", .sasl)
         switch options.mechanism {
         case .plain:

@@ -22,6 +22,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private var authenticated: C2SNegotiation.Authenticated?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
+    /// What modules keep of the stream until it is authenticated.
+    private(set) lazy var context = StreamContext()
 
     init(_ server: Server, _ transport: any StreamTransport, tls: TLSMode) {
         self.server = server
@@ -87,6 +89,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         case .authentication(let result): return perform(result)
         case .bind(let request): return wait { self.bind(request) }
         case .resume(let request): return wait { self.resume(request) }
+        case .request: return wait { self.answer(element) }
         case .reply(let element):
             transport.send(XMLTree(element))
             return .proceed
@@ -137,6 +140,20 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         hasLeft = true
     }
 
+    // MARK: Requests
+
+    var host: String? { machine.host }
+    var peer: PeerInfo { transport.peer }
+
+    private func answer(_ element: XMLTree) {
+        guard let host = machine.host, let table = shard.world.hosts[host] else { return fail(.hostGone) }
+        serve(element, at: host, table, on: shard)
+    }
+
+    func send(_ stanza: Stanza) {
+        if !isOver { transport.send(stanza, receipt: nil) }
+    }
+
     // MARK: Authentication
 
     private func perform(_ result: C2SNegotiation.AuthenticationResult) -> Directive {
@@ -177,7 +194,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     /// The machine has its answer.
-    private func goOn() {
+    func goOn() {
         isWaiting = false
         guard isHeld, !isOver else { return }
         isHeld = false

@@ -1,6 +1,7 @@
 import Foundation
 import ModuleKit
 import Synchronization
+import XMPPServer
 import XMPPStream
 
 /// Makes accounts from a file: reads a batch of lines, derives the keys of its passwords on all cores, stores it.
