@@ -10,6 +10,8 @@ enum SpecificationTable {
         .rfc(5802),
         .rfc(7677),
         .rfc(9266),
+        .xep(4, version: "2.13.2"),
+        .xep(82, version: "1.1.1"),
         .xep(198, version: "1.6.3"),
         .xep(368, version: "1.1.0", missing: "server-to-server"),
         .xep(440, version: "1.0.0"),
