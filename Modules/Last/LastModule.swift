@@ -11,7 +11,7 @@ public struct LastModule: Module {
 
     public func install(on host: inout HostBuilder) {
         guard let contacts = host.find((any ContactService).self) else { return }
-        host.feature(.lastActivity, at: [.host, .account])
+        host.feature(.lastActivity, at: [.host, .domain, .account])
         host.iq(.get, .lastActivity, "query", at: [.host, .domain], from: .anyone) { request in
             let (now, start) = (request.kernel.wallClock, request.kernel.startTime)
             return LastSeen.answer(seconds: (now.milliseconds - start.milliseconds) / 1000)

@@ -7,7 +7,7 @@ public struct TimeModule: Module {
     public init(_ options: NoOptions, in host: HostContext) {}
 
     public func install(on host: inout HostBuilder) {
-        host.feature(.time)
+        host.feature(.time, at: [.host, .domain])
         host.iq(.get, .time, "time", at: [.host, .domain], from: .anyone) { request in
             var time = Element("time", .time)
             time.append(Element("tzo", .time, [:], "+00:00"))

@@ -21,7 +21,7 @@ public struct VersionModule: Module {
     }
 
     public func install(on host: inout HostBuilder) {
-        host.feature(.version)
+        host.feature(.version, at: [.host, .domain])
         host.iq(.get, .version, "query", at: [.host, .domain], from: .anyone) { _ in answer }
     }
 

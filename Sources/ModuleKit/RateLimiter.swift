@@ -18,9 +18,8 @@ public final class RateLimiter: Sendable {
     public init(perKey: Int, total: Int, span: Duration) {
         self.perKey = perKey
         self.total = total
-        let (seconds, attoseconds) = span.components
-        self.span = max(
-            1, seconds.multipliedReportingOverflow(by: 1000).partialValue + attoseconds / 1_000_000_000_000_000)
+        // A year is as good as for ever.
+        self.span = max(1, min(span.components.seconds, 366 * 86_400) * 1000)
     }
 
     /// False: once too often. Counting begins anew when a span is over; a clock that was set back begins a span too.

@@ -1,6 +1,7 @@
 import Disco
 import ModuleKit
 import ModuleTesting
+import Ping
 import Testing
 
 /// XEP-0030, XEP-0128 and XEP-0157; what is advertised is in `DiscoTests` of the services.
@@ -97,10 +98,12 @@ import Testing
         }
     }
 
-    @Test func `a module's domain says what it is`() async throws {
-        let server = try await TestServer([DiscoModule.self, EchoModule.self])
+    @Test func `a module's domain says what it is, and what others answer there`() async throws {
+        let server = try await TestServer([DiscoModule.self, PingModule.self, EchoModule.self])
         let romeo = try server.login("romeo@example.org/orchard", priority: nil)
         let answer = try romeo.ask(server, "get", info, to: "echo.example.org")
+        #expect(answer?.elements.contains { $0[attribute: "var"] == "urn:xmpp:ping" } == true)
+        #expect(romeo.refusal(server, "get", "<ping xmlns='urn:xmpp:ping'/>", to: "echo.example.org") == nil)
         #expect(answer?.elements.first?[attribute: "category"] == "component")
         #expect(try romeo.ask(server, "get", items, to: "echo.example.org")?.elements.isEmpty == true)
         await server.stop()

@@ -37,6 +37,8 @@ final class AccountSpool: @unchecked Sendable {
     private var isReading = false
     /// Rows that were deleted while a page was read, which may show them still.
     private var deletedMeanwhile: Set<Int64> = []
+    /// The page that is being read is of a drain that has ended: what was removed since may be in it.
+    private var isStale = false
     /// Rows that the last page could have.
     private var asked = 0
     /// Messages kept since the last page was asked for.
@@ -195,6 +197,7 @@ final class AccountSpool: @unchecked Sendable {
         if case .draining(let ref) = gate { shard.sessions[ref.id]?.isDraining = false }
         gate = .browsed
         cursor = 0
+        isStale = isReading
     }
 
     /// Nobody looks any more.
@@ -252,15 +255,16 @@ final class AccountSpool: @unchecked Sendable {
     /// - Parameter account: kept alive by the read.
     private func pageRead(_ result: Result<[SpoolRow], StorageError>, after from: Int64, of account: LocalAccount) {
         isReading = false
-        let deleted = deletedMeanwhile
+        let (deleted, wasStale) = (deletedMeanwhile, isStale)
         deletedMeanwhile = []
+        isStale = false
         guard case .draining(let ref) = gate else { return }
         guard let session = shard.sessions[ref.id], session.isInterested, session.isConnected else {
             gate = .shut
             return account.drainToAnyone()
         }
         // The drain began anew while the page was read.
-        guard from == cursor else { return readOn(session) }
+        guard from == cursor, !wasStale else { return readOn(session) }
         guard case .success(let rows) = result else {
             // Tried again when the next message arrives or the next session becomes available.
             session.isDraining = false

@@ -90,7 +90,9 @@ struct ModuleLoader {
                         problems.append("\(domain.module): the domain \(name) is taken")
                     }
                     let common = table.iq.all.filter { $0.targets.contains(.domain) }
-                    domains[name] = DomainTable(domain, domain: name, common: common, problems: &problems)
+                    domains[name] = DomainTable(
+                        domain, domain: name, common: common, features: table.disco[.domain]?.features ?? [],
+                        problems: &problems)
                 }
             }
         }

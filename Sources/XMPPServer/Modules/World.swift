@@ -87,10 +87,17 @@ final class DomainTable {
     let iq: IQTable
     let entities: EntityKind?
 
-    /// - Parameter common: what modules answer at every domain beside the host, unless it answers itself.
-    init(_ builder: DomainBuilder, domain: String, common: [IQRoute], problems: inout [String]) {
+    /// - Parameters:
+    ///   - common: what modules answer at every domain beside the host, unless it answers itself.
+    ///   - features: of those answers.
+    init(
+        _ builder: DomainBuilder, domain: String, common: [IQRoute], features: Set<Namespace>,
+        problems: inout [String]
+    ) {
         self.domain = domain
-        disco = builder.disco
+        var disco = builder.disco
+        disco.features.formUnion(features)
+        self.disco = disco
         let own = builder.iqRoutes
         let rest = common.filter { route in
             !own.contains {
@@ -151,8 +158,11 @@ struct StreamTable {
 
     private var routes: [Key: StreamRoute] = [:]
     let requests: Set<EarlyRequest>
+    /// In the order of registration, for `modules --pipeline`.
+    let all: [StreamRoute]
 
     init(_ routes: [StreamRoute], problems: inout [String]) {
+        all = routes
         requests = Set(routes.map { EarlyRequest("\($0.name)", $0.namespace) })
         for route in routes {
             let key = Key(type: route.type, request: EarlyRequest("\(route.name)", route.namespace))
@@ -177,8 +187,11 @@ struct DiscoNodes {
     }
 
     private var nodes: [Key: DiscoNode] = [:]
+    /// In the order of registration, for `modules --pipeline`.
+    let all: [DiscoNode]
 
     init(_ nodes: [DiscoNode], problems: inout [String]) {
+        all = nodes
         for node in nodes {
             let key = Key(name: node.name, target: node.target)
             if let other = self.nodes[key] {
