@@ -23,7 +23,7 @@ public struct RegisterModule: Module {
             rules = RegistrationRules(from: &section)
             perAddress = section.int(
                 "per_address", default: 10, in: 1...1_000_000,
-                "Attempts of one address (for IPv6: one /64) within `interval`.")
+                "Attempts of one address (for IPv6: one /64), and new passwords of one account, within `interval`.")
             total = section.int(
                 "total", default: 1000, in: 1...1_000_000, "Attempts of all addresses together within `interval`.")
             span = section.duration(
@@ -33,6 +33,8 @@ public struct RegisterModule: Module {
 
     private let options: Options
     private let registration: Registration
+    /// Changes of passwords, by account: each costs as much as making one.
+    private let changes: RateLimiter
 
     public init(_ options: Options, in host: HostContext) {
         self.options = options
@@ -40,12 +42,13 @@ public struct RegisterModule: Module {
         registration = Registration(
             rules: options.rules, instructions: options.instructions,
             limiter: RateLimiter(perKey: options.perAddress, total: options.total, span: options.span))
+        changes = RateLimiter(perKey: options.perAddress, total: 100_000, span: options.span)
     }
 
     public func install(on host: inout HostBuilder) {
         host.feature(.register)
         if options.opens { open(&host) }
-        let registered = Registered(options)
+        let registered = Registered(options, changes)
         for target in [Target.host, .account] {
             host.iq(.get, .register, "query", at: [target], from: .ownAccount) { request throws(StanzaError) in
                 try registered.get(request)

@@ -3,9 +3,11 @@ internal import ModuleKit
 /// What an account that is logged in may do about itself (XEP-0077 §3.2 and §3.3).
 struct Registered: Sendable {
     private let options: RegisterModule.Options
+    private let changes: RateLimiter
 
-    init(_ options: RegisterModule.Options) {
+    init(_ options: RegisterModule.Options, _ changes: RateLimiter) {
         self.options = options
+        self.changes = changes
     }
 
     /// XEP-0077 §3.1: it is registered, under this name.
@@ -57,6 +59,9 @@ struct Registered: Sendable {
         else { throw .badRequest }
         guard JID.prepared(local: name) == account.local else { throw .notAllowed.saying("not your own name") }
         try options.rules.check(password)
+        guard changes.take(account.description, at: request.kernel.wallClock) else {
+            throw .resourceConstraint.saying("too many new passwords; try again later")
+        }
         request.kernel.accountService.setPassword(password, of: account, keeping: session.ref) { result in
             responder.answer(result.map { nil }.mapError(StanzaError.init))
         }

@@ -256,6 +256,18 @@ import Testing
         await server.stop()
     }
 
+    @Test func `new passwords are for a while as many as attempts of an address`() async throws {
+        let server = try await server(["per_address": "2"])
+        let romeo = inside(server, "romeo@example.org/orchard")
+        let outcomes = (0..<3).map { romeo.refusal(server, "set", form("romeo", "a new password \($0)")) }
+        #expect(outcomes == [nil, nil, "resource-constraint"])
+        let juliet = inside(server, "juliet@example.org/balcony")
+        #expect(juliet.refusal(server, "set", form("juliet", "a new password")) == nil)
+        server.advance(by: .seconds(3601))
+        #expect(romeo.refusal(server, "set", form("romeo", "a newer password")) == nil)
+        await server.stop()
+    }
+
     @Test func `a channel that is not safe changes no password`() async throws {
         let server = try await server()
         let romeo = try server.login("romeo@example.org/orchard")

@@ -191,6 +191,66 @@ import Testing
         await server.stop()
     }
 
+    @Test func `a disk that refuses is told, and nothing is removed`() async throws {
+        let (server, _, juliet) = try await waiting(2)
+        let nodes = try nodes(juliet, server)
+        server.storage.set(.failing)
+        #expect(juliet.refusal(server, "set", offline("remove", [nodes[0]])) == "resource-constraint")
+        #expect(juliet.refusal(server, "set", purge) == "resource-constraint")
+        server.storage.set(.none)
+        #expect(try self.nodes(juliet, server) == nodes)
+        juliet.end()
+        server.settle()
+        let again = try server.login("juliet@example.org/balcony")
+        #expect(again.takeBodies() == ["0", "1"])
+        await server.stop()
+    }
+
+    @Test func `a session has so many answers on their way at once`() async throws {
+        let (server, romeo, juliet) = try await waiting(2)
+        // What is read of her mailbox waits for what is being written to it.
+        server.storage.set(.stalled)
+        romeo.send(message(to: "juliet@example.org", "2"))
+        server.settle()
+        for number in 0..<6 { juliet.send("<iq type='get' id='f\(number)'>\(fetch)</iq>") }
+        server.settle()
+        #expect(juliet.inbox.map { $0[attribute: "id"] } == ["f4", "f5"])
+        #expect(
+            juliet.inbox.allSatisfy { $0.first("error", .client)?.elements.first?.name == "resource-constraint" })
+        juliet.inbox = []
+        server.storage.set(.none)
+        server.settle()
+        #expect(juliet.inbox.compactMap { $0.name == "iq" ? $0[attribute: "id"] : nil } == ["f0", "f1", "f2", "f3"])
+        #expect(juliet.takeBodies() == (0..<12).map { String($0 % 3) })
+        await server.stop()
+    }
+
+    @Test func `what arrives for nobody while somebody looks is kept with the rest`() async throws {
+        let (server, romeo, juliet) = try await waiting(1)
+        #expect(try count(juliet, server) == "1")
+        // She has no presence, so nobody takes it.
+        romeo.send(message(to: "juliet@example.org", "later"))
+        server.settle()
+        #expect(juliet.takeBodies().isEmpty)
+        #expect(try count(juliet, server) == "2")
+        juliet.end()
+        server.settle()
+        let again = try server.login("juliet@example.org/balcony")
+        #expect(again.takeBodies() == ["0", "later"])
+        await server.stop()
+    }
+
+    @Test func `a message that is too old is neither listed nor sent`() async throws {
+        let (server, _, juliet) = try await waiting(1, config: ["offline": options(["expiry": "1h"])])
+        let nodes = try nodes(juliet, server)
+        server.advance(by: .seconds(4000))
+        #expect(try self.nodes(juliet, server).isEmpty)
+        #expect(juliet.refusal(server, "get", fetch) == nil)
+        #expect(juliet.takeBodies().isEmpty)
+        #expect(nodes.count == 1)
+        await server.stop()
+    }
+
     @Test func `strangers and contacts do not look`() async throws {
         let (server, romeo, juliet) = try await waiting(1)
         juliet.sendPresence(-1)
