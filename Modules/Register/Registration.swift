@@ -38,7 +38,7 @@ struct Registration: Sendable {
         let (context, home) = (request.context, request.kernel.home)
         context.state[Done.self] = Done()
         let held = Confined((context, made, refused))
-        request.kernel.accountService.create(address, password: password) { result in
+        request.kernel.accountService.create(address, password: password, for: request.peer) { result in
             home.perform { _ in
                 let (context, made, refused) = held.value
                 if case .success = result {

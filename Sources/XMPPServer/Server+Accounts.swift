@@ -5,7 +5,7 @@ extension Server {
     /// Makes an account, derives its keys, and tells the modules.
     public func createAccount(_ address: BareJID, password: String) async throws(AccountError) {
         let result: Result<Void, AccountError> = await withCheckedContinuation { continuation in
-            registry.create(address, password: password) { continuation.resume(returning: $0) }
+            registry.create(address, password: password, for: nil) { continuation.resume(returning: $0) }
         }
         try result.get()
     }

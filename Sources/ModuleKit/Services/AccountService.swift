@@ -3,8 +3,10 @@ public import XMPPCore
 /// Makes, changes and removes accounts, as the operator's commands do. Provided by the kernel. Keys are derived on a
 /// pool of threads, never on a loop. Completions come once, on any thread; success means durable.
 public protocol AccountService: Sendable {
+    /// - Parameter peer: who asks, for the log; nil: the operator.
     func create(
-        _ address: BareJID, password: String, then: @escaping @Sendable (Result<Void, AccountError>) -> Void)
+        _ address: BareJID, password: String, for peer: PeerInfo?,
+        then: @escaping @Sendable (Result<Void, AccountError>) -> Void)
 
     /// Ends the account's sessions but `keeping`.
     func setPassword(

@@ -1,3 +1,4 @@
+import Logging
 import ModuleKit
 import Synchronization
 import XMPPStream
@@ -29,7 +30,8 @@ final class AccountRegistry: AccountService {
     }
 
     func create(
-        _ address: BareJID, password: String, then: @escaping @Sendable (Result<Void, AccountError>) -> Void
+        _ address: BareJID, password: String, for peer: PeerInfo?,
+        then: @escaping @Sendable (Result<Void, AccountError>) -> Void
     ) {
         derive(password, for: address, else: then) { [self] keys in
             atHome(of: address) { shard in
@@ -39,7 +41,12 @@ final class AccountRegistry: AccountService {
                     switch result {
                     case .success(let outcomes):
                         guard case .owner = outcomes.first else { return then(.failure(.exists)) }
-                        self.atHome(of: address) { $0.accountCreated(address) }
+                        self.atHome(of: address) { shard in
+                            shard.log.notice(
+                                "account_created",
+                                metadata: ["account": "\(address)", "address": "\(peer?.address ?? "-")"])
+                            shard.accountCreated(address)
+                        }
                         then(.success(()))
                     case .failure(let error): then(.failure(.storage(error)))
                     }
@@ -55,7 +62,10 @@ final class AccountRegistry: AccountService {
         derive(password, for: address, else: then) { [self] keys in
             change(address, { .setCredentials($0, keys) }) { result in
                 if case .success = result {
-                    self.atHome(of: address) { $0.passwordChanged(address, keeping: session) }
+                    self.atHome(of: address) { shard in
+                        shard.log.notice("password_changed", metadata: ["account": "\(address)"])
+                        shard.passwordChanged(address, keeping: session)
+                    }
                 }
                 then(result)
             }
@@ -69,7 +79,10 @@ final class AccountRegistry: AccountService {
                     // The answer first: what follows ends the session that it goes to.
                     then(result)
                     if case .success = result {
-                        self.atHome(of: address) { $0.accountRemoved(address, departing?.account.value) }
+                        self.atHome(of: address) { shard in
+                            shard.log.notice("account_removed", metadata: ["account": "\(address)"])
+                            shard.accountRemoved(address, departing?.account.value)
+                        }
                     }
                 }
             }
