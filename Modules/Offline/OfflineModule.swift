@@ -1,8 +1,10 @@
 public import ModuleKit
 
-/// XEP-0160: messages for accounts without an available resource are kept and delivered at the next login.
+/// XEP-0160: messages for accounts without an available resource are kept and delivered at the next login, or shown to
+/// a client that asks for them one by one (XEP-0013).
 public struct OfflineModule: Module {
-    public static let info = ModuleInfo("offline", [.xep(160, version: "1.0.1"), .xep(203, version: "2.0")])
+    public static let info = ModuleInfo(
+        "offline", [.xep(13, version: "1.3"), .xep(160, version: "1.0.1"), .xep(203, version: "2.0")])
 
     public struct Options: ModuleOptions {
         var policy: SpoolPolicy
@@ -29,6 +31,7 @@ public struct OfflineModule: Module {
         let kept = host.counter("kept", "Messages kept for accounts that were not there.")
         host.undeliverable.add(.deliver, on: .message) { event in self.keep(&event, kept) }
         host.available.add { session in session.account.drain(to: session) }
+        Retrieval.install(on: &host)
     }
 
     /// Keeps what deserves it (XEP-0160 §3). It only enqueues: the receipt is held until the row is on disk, and a full

@@ -1,6 +1,6 @@
 public import ModuleKit
 
-/// XEP-0199: XMPP Ping. Answers pings on behalf of the host and of accounts and, if it is told to, pings silent
+/// XEP-0199: XMPP Ping. Answers pings on behalf of the host, its services and of accounts and, if it is told to, pings silent
 /// clients.
 public struct PingModule: Module {
     public static let info = ModuleInfo("ping", [.xep(199, version: "2.0.1")])
@@ -26,8 +26,8 @@ public struct PingModule: Module {
     }
 
     public func install(on host: inout HostBuilder) {
-        host.feature(.ping, at: [.host, .account])
-        host.iq(.get, .ping, "ping", at: [.host], from: .anyone) { _ in nil }
+        host.feature(.ping, at: [.host, .domain, .account])
+        host.iq(.get, .ping, "ping", at: [.host, .domain], from: .anyone) { _ in nil }
         // Whoever may not see the account's presence must not learn from a pong that it exists.
         host.iq(.get, .ping, "ping", at: [.account], from: .contacts) { _ in nil }
         guard let idle = options.idle else { return }

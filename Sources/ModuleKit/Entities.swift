@@ -14,6 +14,8 @@ public protocol Session: AnyObject {
     var state: StateContainer { get set }
     /// False while the connection is lost and the client may still resume (XEP-0198 §5).
     var isConnected: Bool { get }
+    /// Nobody can listen on the way to the client; false as well while there is no connection.
+    var isSecure: Bool { get }
     /// For how long no byte came that the server was ready to read; zero without a connection.
     var silence: Duration { get }
 
@@ -64,6 +66,9 @@ public protocol Account: AnyObject {
     /// session has it. Does nothing when another session is being served.
     func drain(to session: any Session)
 
+    /// The messages that wait, for modules that show them. Nil where no module keeps any.
+    var mailbox: (any Mailbox)? { get }
+
     /// A message that no session can take: to the modules that keep it, else back to its sender.
     func undeliverable(_ envelope: Envelope)
 
@@ -79,6 +84,8 @@ extension Account {
 public protocol Kernel: AnyObject {
     var loopIndex: Int { get }
     var wallClock: Timestamp { get }
+    /// When the server was started.
+    var startTime: Timestamp { get }
     var storage: any StorageBackend { get }
 
     /// Sends a stanza on its way. `from` and `to` must be set.
@@ -88,6 +95,10 @@ public protocol Kernel: AnyObject {
     func bounce(_ envelope: Envelope, _ error: StanzaError)
     /// What is advertised at this target of this host (XEP-0030).
     func disco(_ target: Target, of domain: String) -> DiscoInfo?
+    /// The node of that name at this target of this host.
+    func discoNode(_ name: String, at target: Target, of domain: String) -> DiscoNode?
+    /// Makes, changes and removes accounts.
+    var accountService: any AccountService { get }
     /// Runs `body` with the resident account of this address, if it lives on this loop.
     func withResident(_ address: BareJID, _ body: (any Account) -> Void)
     /// A handle for code that runs elsewhere and comes back.
@@ -114,35 +125,6 @@ public enum Target: Hashable, Sendable {
     case host
     /// The bare address of an account, answered by the server on its behalf.
     case account
-}
-
-/// What an entity says of itself (XEP-0030 §3), collected from what modules registered.
-public struct DiscoInfo: Hashable, Sendable {
-    public struct Identity: Hashable, Sendable {
-        public var category: String
-        public var type: String
-        public var name: String?
-
-        public init(category: String, type: String, name: String? = nil) {
-            self.category = category
-            self.type = type
-            self.name = name
-        }
-    }
-
-    public struct Item: Hashable, Sendable {
-        public var address: String
-        public var name: String?
-
-        public init(address: String, name: String? = nil) {
-            self.address = address
-            self.name = name
-        }
-    }
-
-    public var identities: [Identity] = []
-    public var features: Set<Namespace> = []
-    public var items: [Item] = []
-
-    public init() {}
+    /// The domains of modules beside the host, as far as they do not answer themselves.
+    case domain
 }

@@ -35,6 +35,29 @@ public struct IQRoute {
     public let targets: [Target]
     public let asker: Asker
     public let handler: Handler
+    /// At an account: also when there is none of that address; the request's account has no owner then.
+    public let answersForNobody: Bool
+
+    public init(
+        module: String, type: RequestType, namespace: Namespace, name: StaticString, targets: [Target], asker: Asker,
+        handler: Handler, answersForNobody: Bool = false
+    ) {
+        self.module = module
+        self.type = type
+        self.namespace = namespace
+        self.name = name
+        self.targets = targets
+        self.asker = asker
+        self.handler = handler
+        self.answersForNobody = answersForNobody
+    }
+
+    /// The same at another target.
+    public func at(_ target: Target) -> IQRoute {
+        IQRoute(
+            module: module, type: type, namespace: namespace, name: name, targets: [target], asker: asker,
+            handler: handler, answersForNobody: answersForNobody)
+    }
 }
 
 /// One IQ get or set for the host or an account, with exactly one payload.

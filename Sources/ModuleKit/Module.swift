@@ -27,15 +27,18 @@ public struct ModuleInfo: Sendable {
     /// Service protocols that another enabled module must provide: `[(any RosterService).self]`.
     public let needs: [any Any.Type]
     public let provides: [any Any.Type]
+    /// False: not everybody wants it, so a config that is made for somebody leaves it out.
+    public let isUsual: Bool
 
     public init(
         _ name: String, _ specifications: [Specification] = [], needs: [any Any.Type] = [],
-        provides: [any Any.Type] = []
+        provides: [any Any.Type] = [], isUsual: Bool = true
     ) {
         self.name = name
         self.specifications = specifications
         self.needs = needs
         self.provides = provides
+        self.isUsual = isUsual
     }
 }
 
@@ -130,12 +133,14 @@ public struct HostBuilder {
     public var accountRemoved = AccountPoint()
 
     public private(set) var disco: [Target: DiscoInfo] = [:]
+    public private(set) var discoNodes: [DiscoNode] = []
     public private(set) var iqRoutes: [IQRoute] = []
+    public private(set) var streamRoutes: [StreamRoute] = []
     public private(set) var loaders: [AccountLoader] = []
     public private(set) var domains: [DomainBuilder] = []
     public private(set) var commands: [Command] = []
     public private(set) var counters: [Counter] = []
-    public private(set) var streamFeatures: [Element] = []
+    public private(set) var streamFeatures: [OfferedFeature] = []
     public private(set) var spoolPolicy: SpoolPolicy?
     public private(set) var silence: [SilenceHandler] = []
     private var services: [ObjectIdentifier: Any] = [:]
@@ -171,9 +176,30 @@ public struct HostBuilder {
         disco[target, default: DiscoInfo()].identities.append(identity)
     }
 
-    /// Offers a feature on streams after authentication (RFC 6120 §4.3.2).
-    public mutating func streamFeature(_ element: Element) {
-        streamFeatures.append(element)
+    /// Facts beside the features (XEP-0128); the form has a `FORM_TYPE` that no other one of the target has.
+    public mutating func discoForm(_ form: DataForm, at target: Target = .host) {
+        disco[target, default: DiscoInfo()].forms.append(form)
+    }
+
+    /// Answers for a node of the host or of each account.
+    public mutating func discoNode(
+        _ name: String, at target: Target, _ handler: @escaping (DiscoQuery) -> Void
+    ) {
+        discoNodes.append(DiscoNode(module: module, name: name, target: target, handler: handler))
+    }
+
+    /// Offers a feature on streams (RFC 6120 §4.3.2).
+    public mutating func streamFeature(_ element: Element, _ moment: OfferedFeature.Moment = .authenticated) {
+        streamFeatures.append(OfferedFeature(element: element, moment: moment))
+    }
+
+    /// Answers a request on streams that are encrypted and not authenticated.
+    public mutating func streamIQ(
+        _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString,
+        _ handler: @escaping StreamRoute.Handler
+    ) {
+        streamRoutes.append(
+            StreamRoute(module: module, type: type, namespace: namespace, name: name, handler: handler))
     }
 
     public mutating func iq(
@@ -181,6 +207,14 @@ public struct HostBuilder {
         from asker: IQRoute.Asker, _ handler: @escaping (IQRequest) throws(StanzaError) -> Element?
     ) {
         add(type, namespace, name, targets, asker, .now(handler))
+    }
+
+    /// Answers also for accounts that there are not, so that nobody can tell them from those that there are.
+    public mutating func iqForAnybody(
+        _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString,
+        _ handler: @escaping (IQRequest, IQResponder) throws(StanzaError) -> Void
+    ) {
+        add(type, namespace, name, [.account], .anyone, .later(.inOrder, handler), answersForNobody: true)
     }
 
     /// Answers later, by the responder. In order: the session's next stanza waits for the answer (RFC 6120 §10.1).
@@ -194,12 +228,12 @@ public struct HostBuilder {
 
     private mutating func add(
         _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, _ targets: [Target],
-        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler
+        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler, answersForNobody: Bool = false
     ) {
         iqRoutes.append(
             IQRoute(
                 module: module, type: type, namespace: namespace, name: name, targets: targets, asker: asker,
-                handler: handler))
+                handler: handler, answersForNobody: answersForNobody))
     }
 
     /// Loads this module's state of an account with it.
@@ -251,6 +285,18 @@ public struct HostBuilder {
     public func find<Service>(_ type: Service.Type) -> Service? {
         services[ObjectIdentifier(type)] as? Service
     }
+}
+
+/// A stream feature, and when it is offered.
+public struct OfferedFeature: Hashable, Sendable {
+    public enum Moment: Hashable, Sendable {
+        /// The stream is encrypted, and nobody is authenticated.
+        case encrypted
+        case authenticated
+    }
+
+    public let element: Element
+    public let moment: Moment
 }
 
 /// How long and how much is kept per account (XEP-0160 §3).

@@ -120,15 +120,8 @@ public final class TestServer {
     /// Removes an account as the command does.
     public func removeAccount(_ address: String) async {
         guard let account = BareJID(address) else { return }
-        let (server, memory) = (server, memory)
-        await pump {
-            let departing = await server.prepareRemoval(of: account)
-            let owner = try? await memory.read([]) { snapshot throws(StorageError) in
-                try snapshot.account(host: account.domain, local: account.local)?.owner
-            }
-            if let owner = owner ?? nil { _ = try? await memory.submit([.removeAccount(owner)]) }
-            server.accountRemoved(account, departing)
-        }
+        let server = server
+        _ = await pump { try? await server.removeAccount(account) }
         settle()
     }
 
@@ -165,7 +158,7 @@ public final class TestServer {
         let transport = MemoryTransport(
             simulation, loop: loop, framing: serverSide.framing, client: stream,
             isSecure: [.plain, .external].contains(client.options.mechanism) && !client.options.startsTLS,
-            certificate: client.options.certificate,
+            certificate: client.options.certificate, from: client.options.peer,
             name: "\(client.account.local)/\(client.resource)#\(connections)")
         stream.transport = transport
         client.attach(stream)

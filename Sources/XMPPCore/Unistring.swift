@@ -65,6 +65,11 @@ enum Unistring {
         uc_is_general_category_withtable(point, UInt32(truncatingIfNeeded: mask))
     }
 
+    /// The name of the character's script, such as `Greek`; nil: the library knows none.
+    static func script(_ point: UInt32) -> String? {
+        uc_script(point).map { String(cString: $0.pointee.name) }
+    }
+
     /// Whether the script is the one of that name, such as `Greek`.
     static func isScript(_ point: UInt32, _ name: StaticString) -> Bool {
         guard let script = uc_script(point) else { return false }

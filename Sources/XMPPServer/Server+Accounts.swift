@@ -1,38 +1,41 @@
 public import ModuleKit
 
-/// Accounts that come and go while the server runs. Whoever changes the rows says so here.
+/// Accounts that come and go while the server runs.
 extension Server {
-    /// The account was made, durably: nothing old is believed of the address, and the modules hear of it.
+    /// Makes an account, derives its keys, and tells the modules.
+    public func createAccount(_ address: BareJID, password: String) async throws(AccountError) {
+        let result: Result<Void, AccountError> = await withCheckedContinuation { continuation in
+            registry.create(address, password: password, for: nil) { continuation.resume(returning: $0) }
+        }
+        try result.get()
+    }
+
+    /// Ends the account's sessions as well.
+    public func setPassword(_ password: String, of address: BareJID) async throws(AccountError) {
+        let result: Result<Void, AccountError> = await withCheckedContinuation { continuation in
+            registry.setPassword(password, of: address, keeping: nil) { continuation.resume(returning: $0) }
+        }
+        try result.get()
+    }
+
+    /// Its sessions end, then the modules hear of it.
+    public func removeAccount(_ address: BareJID) async throws(AccountError) {
+        let result: Result<Void, AccountError> = await withCheckedContinuation { continuation in
+            registry.remove(address) { continuation.resume(returning: $0) }
+        }
+        try result.get()
+    }
+
+    /// The account was made, durably, by somebody else: nothing old is believed of the address, and the modules hear of
+    /// it.
     public func accountCreated(_ address: BareJID) {
         let shard = shards[office.home(of: address)]
         shard.loop.post(.work { shard.accountCreated(address) })
     }
-
-    /// Reads what the modules will want to know of an account when it is gone. Nil: none of them asks.
-    public func prepareRemoval(of address: BareJID) async -> DepartingAccount? {
-        let shard = shards[office.home(of: address)]
-        return await withCheckedContinuation { continuation in
-            shard.loop.post(
-                .work {
-                    guard shard.world.hosts[address.domain]?.accountRemoved.isEmpty == false else {
-                        return continuation.resume(returning: nil)
-                    }
-                    shard.whenResident(address) { account in
-                        continuation.resume(returning: account.map { DepartingAccount(account: Confined($0)) })
-                    }
-                })
-        }
-    }
-
-    /// The account was removed, durably: its sessions end, then the modules hear of it.
-    public func accountRemoved(_ address: BareJID, _ departing: DepartingAccount?) {
-        let shard = shards[office.home(of: address)]
-        shard.loop.post(.work { shard.accountRemoved(address, departing?.account.value) })
-    }
 }
 
 /// What was in memory of an account before its rows went; looked at on its home loop only.
-public struct DepartingAccount: Sendable {
+struct DepartingAccount: Sendable {
     let account: Confined<LocalAccount>
 }
 
@@ -56,11 +59,25 @@ extension Shard {
         }
     }
 
+    /// Reads what the modules will want to know of an account when it is gone. Nil: none of them asks.
+    func prepareRemoval(of address: BareJID, then: @escaping @Sendable (DepartingAccount?) -> Void) {
+        guard world.hosts[address.domain]?.accountRemoved.isEmpty == false else { return then(nil) }
+        whenResident(address) { account in
+            then(account.map { DepartingAccount(account: Confined($0)) })
+        }
+    }
+
     func accountRemoved(_ address: BareJID, _ departing: LocalAccount?) {
         // It may have been forgotten and read again meanwhile.
         let account = accounts[address].flatMap { $0.isResident && $0.exists ? $0 : nil } ?? departing
         accountChanged(address)
         guard let account, account.exists else { return }
         for handler in account.table?.accountRemoved ?? [] { handler(account) }
+    }
+
+    /// Who is in by the old password goes, but for the one who changed it.
+    func passwordChanged(_ address: BareJID, keeping session: SessionRef?) {
+        guard let account = accounts[address] else { return }
+        for other in account.sessionList where other.ref != session { other.close(.notAuthorized) }
     }
 }

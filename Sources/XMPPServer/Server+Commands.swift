@@ -115,6 +115,11 @@ enum Pipeline {
                     "  iq \(route.type) \(route.name) {\(route.namespace)} at \(targets) from \(route.asker): \(route.module)"
                 )
             }
+            for node in table.discoNodes.all { lines.append("  node \(node.name) at \(node.target): \(node.module)") }
+            for route in table.streamRequests.all {
+                lines.append(
+                    "  iq \(route.type) \(route.name) {\(route.namespace)} before authentication: \(route.module)")
+            }
         }
         return lines
     }

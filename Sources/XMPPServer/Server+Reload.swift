@@ -40,6 +40,7 @@ extension Server {
             current.groups = groups
             current.generation = generation
         }
+        registry.hosts = config.hosts
         await stop(oldGroups, keeping: groups)
         return steps
     }

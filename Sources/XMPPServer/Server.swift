@@ -15,6 +15,7 @@ public final class Server: Sendable {
     let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
+    let registry: AccountRegistry
     private let secret: [UInt8]
     private let tally = Mutex(LoginCounts())
     let current: Mutex<Current>
@@ -38,13 +39,15 @@ public final class Server: Sendable {
         admission = Admission(config.limits.unauthenticated)
         throttle = LoginThrottle(config.limits.failedLogins)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
+        registry = AccountRegistry(storage: storage, pool: self.pool, office: office, hosts: config.hosts)
         let settings = KernelSettings(config, loops: loops.count)
-        let (office, empty) = (office, World(generation: 0, hosts: [:], domains: [:]))
+        let (office, registry, empty) = (office, registry, World(generation: 0, hosts: [:], domains: [:]))
         shards = loops.map {
             Shard(
-                loop: $0, office: office, storage: storage, settings: settings, world: empty,
+                loop: $0, office: office, storage: storage, registry: registry, settings: settings, world: empty,
                 metrics: metrics, log: log)
         }
+        registry.links = shards.map(\.link)
         current = Mutex(Current(config: config, groups: groups, generation: 1))
     }
 
@@ -126,13 +129,8 @@ public final class Server: Sendable {
             authentication: AuthenticationPolicy(
                 mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,
                 iterations: auth.iterations, secret: secret, attempts: attempts),
-            streamManagement: true, features: table.streamFeatures.map { StreamFeature($0) })
-    }
-
-    /// An account has another password: its sessions end, and nothing old is believed of it.
-    public func accountChanged(_ address: BareJID) {
-        let shard = shards[office.home(of: address)]
-        shard.loop.post(.work { shard.accountChanged(address) })
+            streamManagement: true, features: table.streamFeatures.map(StreamFeature.init),
+            requests: table.streamRequests.requests)
     }
 
     // MARK: Numbers
@@ -187,6 +185,15 @@ public final class Server: Sendable {
         // A batch behind all others: when it is done, they are.
         _ = try? await storage.submit([])
         for _ in 0..<2 { _ = await onEachShard { _ in } }
+    }
+}
+
+extension StreamFeature {
+    init(_ offered: OfferedFeature) {
+        switch offered.moment {
+        case .encrypted: self.init(offered.element, requires: .secure, forbids: .authenticated)
+        case .authenticated: self.init(offered.element)
+        }
     }
 }
 

@@ -71,6 +71,13 @@ extension C2SNegotiation.Facts {
         }
     }
 
+    /// Whether this is a request that may be made now. Under TLS only: it may hold a password.
+    func answers(_ element: ElementView) -> Bool {
+        guard reached.contains(.secure), !isAuthenticated, element.isNamed("iq", .client) else { return false }
+        guard element.attribute("type", is: "get") || element.attribute("type", is: "set") else { return false }
+        return policy?.requests.contains { $0.isPayload(of: element) } ?? false
+    }
+
     var offersTLS: Bool { tls == .required || tls == .optional }
 
     var tlsFeature: StreamFeature {

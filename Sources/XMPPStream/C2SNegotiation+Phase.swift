@@ -84,6 +84,7 @@ extension C2SNegotiation.Phase {
             facts.outOfTurn += 1
             return .authentication(reject(.malformedRequest, nil, &facts))
         }
+        if facts.answers(element) { return .request }
         return refuse(element)
     }
 

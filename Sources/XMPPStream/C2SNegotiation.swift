@@ -99,6 +99,8 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         case bind(BindRequest)
         /// Decide, then `resumed()` or `refuseResume(_:h:)`.
         case resume(ResumeRequest)
+        /// An IQ get or set that this host answers before authentication: send the answer and go on.
+        case request
         /// Send it and go on.
         case reply(Element)
         /// The client sent a stream error: close.

@@ -32,6 +32,22 @@ public struct StreamFeature: Hashable, Sendable {
     }
 }
 
+/// The payload of an IQ that is answered before authentication (XEP-0077 §3.1.1).
+public struct EarlyRequest: Hashable, Sendable {
+    public var name: String
+    public var namespace: Namespace
+
+    public init(_ name: String, _ namespace: Namespace) {
+        self.name = name
+        self.namespace = namespace
+    }
+
+    public func isPayload(of iq: ElementView) -> Bool {
+        guard let payload = iq.firstElement else { return false }
+        return payload.namespace == namespace && payload.name == name
+    }
+}
+
 /// What a host offers on its clients' streams.
 public struct HostPolicy: Hashable, Sendable {
     public var authentication: AuthenticationPolicy
@@ -39,13 +55,17 @@ public struct HostPolicy: Hashable, Sendable {
     public var streamManagement: Bool
     /// What modules add.
     public var features: [StreamFeature]
+    /// What a client may ask under TLS before it authenticates.
+    public var requests: Set<EarlyRequest>
 
     public init(
-        authentication: AuthenticationPolicy, streamManagement: Bool = true, features: [StreamFeature] = []
+        authentication: AuthenticationPolicy, streamManagement: Bool = true, features: [StreamFeature] = [],
+        requests: Set<EarlyRequest> = []
     ) {
         self.authentication = authentication
         self.streamManagement = streamManagement
         self.features = features
+        self.requests = requests
     }
 }
 

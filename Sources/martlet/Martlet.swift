@@ -14,7 +14,7 @@ struct Martlet: AsyncParsableCommand {
             Reload.self, BackUp.self, Stop.self, DescribeConfig.self,
         ])
 
-    static let version = "0.1.0"
+    static let version = Build.version
 
     /// Runs the command that the arguments name and ends the process. An error is one line on standard error; the exit
     /// code is its `CommandError.exitCode`, 64 for arguments that make no sense, 1 otherwise.

@@ -75,21 +75,24 @@ final class MartletServer: RunningServer {
         guard let address = input.arguments["address"].flatMap({ BareJID($0) }), !address.local.isEmpty else {
             throw .usage("\(command) needs an address")
         }
-        let output: CommandOutput
-        switch command {
-        case "account add":
-            output = try await accounts.add(address, password: try secret(input))
-            server.accountCreated(address)
-        case "account remove":
-            let departing = await server.prepareRemoval(of: address)
-            output = try await accounts.remove(address)
-            server.accountRemoved(address, departing)
-        case "account password":
-            output = try await accounts.setPassword(try secret(input), of: address)
-            server.accountChanged(address)
-        default: throw .usage("there is no command \"\(command.prefix(100))\"")
+        let secret = command == "account remove" ? "" : try secret(input)
+        do throws(AccountError) {
+            switch command {
+            case "account add":
+                try await server.createAccount(address, password: secret)
+                return .done("\(address) was added")
+            case "account remove":
+                try await server.removeAccount(address)
+                return .done("\(address) was removed")
+            case "account password":
+                try await server.setPassword(secret, of: address)
+                return .done("\(address) has a new password")
+            default: break
+            }
+        } catch {
+            throw OfflineAccounts.explain(error, address)
         }
-        return output
+        throw .usage("there is no command \"\(command.prefix(100))\"")
     }
 
     private func secret(_ input: CommandInput) throws(CommandError) -> String {

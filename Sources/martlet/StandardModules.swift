@@ -1,17 +1,24 @@
 import Disco
+import Last
 import Messages
 import ModuleKit
 import Offline
 import Ping
 import Presence
+import Private
+import Register
 import Roster
+import Time
+import VCard
+import Version
 import XMPPServer
 
 /// The modules that this binary can run: the one place that names them.
 enum StandardModules {
     static let all: [any Module.Type] = [
         RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
-        PingModule.self,
+        PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
+        RegisterModule.self,
     ]
 
     /// Reads a module's section as the module itself will, so that `check` and `serve` find its errors before anything

@@ -26,7 +26,10 @@ import Testing
         #expect(try await features([DiscoModule.self, PingModule.self]) == disco.union(["urn:xmpp:ping"]))
         #expect(
             try await features(standardModules)
-                == disco.union(["urn:xmpp:ping", "jabber:iq:roster", "msgoffline"]))
+                == disco.union([
+                    "urn:xmpp:ping", "jabber:iq:roster", "msgoffline", "http://jabber.org/protocol/offline",
+                    "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last", "jabber:iq:private", "vcard-temp",
+                ]))
     }
 
     @Test func `a module's domain is an item of its host, and answers for itself`() async throws {

@@ -1,15 +1,21 @@
 import Disco
+import Last
 import Messages
 import ModuleKit
 import ModuleTesting
 import Offline
 import Ping
 import Presence
+import Private
 import Roster
+import Time
+import VCard
+import Version
 
-/// As the binary has them.
+/// As the binary has them in its usual config.
 let standardModules: [any Module.Type] = [
     RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
+    VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
 ]
 
 func scalar(_ text: String) -> ConfigNode { ConfigNode(.scalar(text, quoted: false)) }
@@ -35,4 +41,51 @@ extension TestServer {
         left.inbox = []
         right.inbox = []
     }
+}
+
+extension TestClient {
+    /// Sends one IQ and takes its answer: the payload of the result, nil if it has none.
+    ///
+    /// - Throws: `Refusal` with the condition of an error.
+    @discardableResult
+    func ask(_ server: TestServer, _ type: String, _ payload: String, to address: String? = nil) throws -> Element? {
+        let to = address.map { " to='\($0)'" } ?? ""
+        send("<iq type='\(type)' id='asked'\(to)>\(payload)</iq>")
+        server.settle()
+        guard let index = inbox.firstIndex(where: { $0.name == "iq" && $0[attribute: "id"] == "asked" }) else {
+            throw Refusal("no answer")
+        }
+        let answer = inbox.remove(at: index)
+        if let error = answer.first("error", .client) {
+            throw Refusal(error.elements.first?.name ?? "no condition", type: error[attribute: "type"] ?? "")
+        }
+        return answer.elements.first
+    }
+
+    /// The condition of the error that an IQ is answered with; nil: it has a result.
+    func refusal(_ server: TestServer, _ type: String, _ payload: String, to address: String? = nil) -> String? {
+        do {
+            try ask(server, type, payload, to: address)
+            return nil
+        } catch {
+            return (error as? Refusal)?.condition ?? "\(error)"
+        }
+    }
+}
+
+struct Refusal: Error, Equatable {
+    let condition: String
+    let type: String
+
+    init(_ condition: String, type: String = "") {
+        self.condition = condition
+        self.type = type
+    }
+}
+
+/// A client whose connection is encrypted from the first byte.
+func encrypted() -> TestClient.Options {
+    var options = TestClient.Options()
+    options.mechanism = .plain
+    return options
 }

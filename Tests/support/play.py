@@ -133,6 +133,7 @@ class Play:
         names = {"host": domain, "Juliet in capitals": shouted} | self.captured
         for actor in self.scene.actors:
             names[actor] = f"{self.user(actor)}@{domain}"
+            names[f"{actor}'s name"] = self.user(actor)
         for actor in set(re.findall(r"\{([a-z]+/[\w.]+)\}", "".join(step.xml for step in self.scene.steps))):
             client = self.clients.get(actor)
             names[actor] = (client and client.jid) or f"{self.user(actor)}@{domain}/{actor.partition('/')[2]}"

@@ -40,7 +40,7 @@ public final class MemoryTransport: StreamTransport {
     }
 
     public private(set) var loop: any Loop
-    public let peer = PeerInfo(address: "192.0.2.1", port: 4242)
+    public let peer: PeerInfo
     public private(set) var tls: TLSInfo?
     public var handler: (any StreamHandler)?
     /// The addresses in the client's certificate.
@@ -74,9 +74,10 @@ public final class MemoryTransport: StreamTransport {
 
     init(
         _ simulation: SimulatedLoops, loop: SimulatedLoop, framing: any Framing, client: any MemoryPeer, isSecure: Bool,
-        certificate: [String] = [], name: String
+        certificate: [String] = [], from address: String = "192.0.2.1", name: String
     ) {
         self.certificate = certificate
+        peer = PeerInfo(address: address, port: 4242)
         self.simulation = simulation
         self.loop = loop
         self.framing = framing

@@ -29,6 +29,10 @@ public final class TestClient {
         public var password = "secret"
         /// The addresses in a certificate that the server believes.
         public var certificate: [String] = []
+        /// Where it connects from.
+        public var peer = "192.0.2.1"
+        /// Does not authenticate: what it does on the open stream is the test's.
+        public var staysOutside = false
         /// Speaks STARTTLS, as far as memory can.
         public var startsTLS = false
         /// Enables stream management with resumption.
@@ -253,7 +257,11 @@ public final class TestClient {
         inbox.append(element)
     }
 
+    /// What the server offers on the stream as it is.
+    public private(set) var offered: Element?
+
     private func features(_ features: Element) {
+        offered = features
         if options.startsTLS, features.first("starttls", .tls) != nil {
             stream?.send(Element("starttls", .tls))
         } else if features.first("mechanisms", .sasl) != nil {
@@ -269,6 +277,7 @@ public final class TestClient {
     }
 
     private func authenticate() {
+        guard !options.staysOutside else { return }
         var auth = Element("auth", .sasl)
         switch options.mechanism {
         case .plain:

@@ -15,22 +15,30 @@ final class AccountSpool: @unchecked Sendable {
         case open
         case shut
         case draining(SessionRef)
+        /// Somebody looks at the messages one by one: what waits stays, and what arrives does not wait behind it.
+        case browsed
     }
 
     /// Holds this spool; work under way holds both.
-    private unowned(unsafe) let account: LocalAccount
+    unowned(unsafe) let account: LocalAccount
     private(set) var gate: Gate
     private var lastID: Int64
-    private var leased: Set<Int64> = []
+    var leased: Set<Int64> = []
+    /// Leased rows whose deletion is on its way.
+    private(set) var leaving: Set<Int64> = []
+    /// Who looks, and what is being copied to them.
+    var browsing = Browsing()
     /// Rows that the client has and that the store has not been told of, or has failed to delete; told at the end of
     /// the turn, or tried again with the next page or deletion.
     private var undeleted: [Int64] = []
     private var isDeletionDue = false
     /// Rows queued for the journal whose commit is not known yet.
-    private var pending = 0
+    private(set) var pending = 0
     private var isReading = false
     /// Rows that were deleted while a page was read, which may show them still.
     private var deletedMeanwhile: Set<Int64> = []
+    /// The page that is being read is of a drain that has ended: what was removed since may be in it.
+    private var isStale = false
     /// Rows that the last page could have.
     private var asked = 0
     /// Messages kept since the last page was asked for.
@@ -50,21 +58,23 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     var isGateShut: Bool {
-        if case .open = gate { return false }
-        return true
+        switch gate {
+        case .open, .browsed: false
+        case .shut, .draining: true
+        }
     }
 
     /// Something in memory that must not be forgotten.
-    var isBusy: Bool { pending > 0 || isReading || !leased.isEmpty }
+    var isBusy: Bool { pending > 0 || isReading || !leased.isEmpty || browsing.isBusy }
 
     var shard: Shard { account.shard }
-    private var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
+    var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
 
     // MARK: Keeping
 
     /// Keeps a message that no session took.
     func keep(_ envelope: Envelope) {
-        if !isGateShut { gate = .shut }
+        if case .open = gate { gate = .shut }
         keptSinceRead += 1
         append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit) { [self] delivery, error in
             shard.bounce(delivery.envelope, error)
@@ -134,6 +144,7 @@ final class AccountSpool: @unchecked Sendable {
         isDeletionDue = false
         let rows = undeleted
         undeleted = []
+        leaving.formUnion(rows)
         guard let owner = account.owner else { return }
         let (loop, held) = (shard.loop, Confined(account))
         shard.storage.submit([.unspool(Self.store, owner, ids: rows)]) { [self] result in
@@ -147,9 +158,10 @@ final class AccountSpool: @unchecked Sendable {
     private func deleted(
         _ rows: [Int64], _ result: Result<[MutationOutcome], StorageError>, of account: LocalAccount
     ) {
+        leaving.subtract(rows)
         if case .success = result {
             leased.subtract(rows)
-            if isReading { deletedMeanwhile.formUnion(rows) }
+            noteDeleted(Set(rows))
         } else {
             shard.counts.failedCommits += 1
             // Behind it nothing is due: a store that fails is not asked again at once.
@@ -157,21 +169,47 @@ final class AccountSpool: @unchecked Sendable {
         }
     }
 
+    /// They are gone; a page that is being read may show them still.
+    func noteDeleted(_ rows: Set<Int64>) {
+        if isReading { deletedMeanwhile.formUnion(rows) }
+    }
+
     /// The session that leased these rows has ended.
     func release(_ rows: [Int64]) {
         var freed = false
         for row in rows where leased.remove(row) != nil { freed = true }
         guard freed else { return }
+        shut()
+    }
+
+    // MARK: Draining
+
+    /// What waits may be sent to whoever is there, unless somebody looks at it.
+    func shut() {
+        if case .browsed = gate { return }
         gate = .shut
         cursor = 0
         account.drainToAnyone()
     }
 
-    // MARK: Draining
+    /// Ends a drain under way: what was not sent stays.
+    func beBrowsed() {
+        if case .draining(let ref) = gate { shard.sessions[ref.id]?.isDraining = false }
+        gate = .browsed
+        cursor = 0
+        isStale = isReading
+    }
+
+    /// Nobody looks any more.
+    func endBrowsing() {
+        guard case .browsed = gate else { return }
+        gate = .shut
+        account.drainToAnyone()
+    }
 
     func drain(to session: ClientSession) {
         switch gate {
-        case .open: return
+        case .open, .browsed: return
         case .shut:
             gate = .draining(session.ref)
             cursor = 0
@@ -184,12 +222,14 @@ final class AccountSpool: @unchecked Sendable {
 
     /// The session can take more, if it is the one being served.
     func goOn(_ session: ClientSession) {
+        if browsing.isCopying { copyOn(to: session) }
         guard case .draining(session.ref) = gate else { return }
         readOn(session)
     }
 
     /// The session cannot be served any more.
     func stopDraining(_ session: ClientSession) {
+        if !session.isConnected { stopCopying(to: session) }
         guard case .draining(session.ref) = gate else { return }
         session.isDraining = false
         gate = .shut
@@ -215,15 +255,16 @@ final class AccountSpool: @unchecked Sendable {
     /// - Parameter account: kept alive by the read.
     private func pageRead(_ result: Result<[SpoolRow], StorageError>, after from: Int64, of account: LocalAccount) {
         isReading = false
-        let deleted = deletedMeanwhile
+        let (deleted, wasStale) = (deletedMeanwhile, isStale)
         deletedMeanwhile = []
+        isStale = false
         guard case .draining(let ref) = gate else { return }
         guard let session = shard.sessions[ref.id], session.isInterested, session.isConnected else {
             gate = .shut
             return account.drainToAnyone()
         }
         // The drain began anew while the page was read.
-        guard from == cursor else { return readOn(session) }
+        guard from == cursor, !wasStale else { return readOn(session) }
         guard case .success(let rows) = result else {
             // Tried again when the next message arrives or the next session becomes available.
             session.isDraining = false
@@ -240,10 +281,14 @@ final class AccountSpool: @unchecked Sendable {
         gate = .open
     }
 
-    private func send(_ row: SpoolRow, to session: ClientSession) {
+    func isExpired(_ row: SpoolRow) -> Bool {
         let age = shard.wallClock.milliseconds - row.stamp.milliseconds
         let expiry = policy.expiry.components.seconds * 1000
-        guard expiry == 0 || age <= expiry else { return delete([row.id]) }
+        return expiry != 0 && age > expiry
+    }
+
+    private func send(_ row: SpoolRow, to session: ClientSession) {
+        guard !isExpired(row) else { return delete([row.id]) }
         guard let stanza = shard.stanzaReader.read(row.stanza) else {
             shard.log.error("message_unreadable", metadata: ["account": "\(account.address)", "row": "\(row.id)"])
             return

@@ -129,6 +129,7 @@ final class LocalAccount: Account {
     func arrive(_ envelope: Envelope) {
         guard let table else { return shard.bounce(envelope, .remoteServerNotFound) }
         guard exists else {
+            if table.iq.answersForNobody(envelope.stanza) { return arriveIQ(envelope, table) }
             // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
             let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
             if !isLost { shard.bounce(envelope, .serviceUnavailable) }
@@ -201,6 +202,8 @@ final class LocalAccount: Account {
         guard let spool else { return shard.bounce(envelope, .serviceUnavailable) }
         spool.keep(envelope)
     }
+
+    var mailbox: (any Mailbox)? { spool }
 
     func drain(to session: any Session) {
         guard let session = session as? ClientSession else { return }

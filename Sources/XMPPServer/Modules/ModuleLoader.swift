@@ -89,7 +89,10 @@ struct ModuleLoader {
                     if domains[name] != nil || group.hosts.contains(name) {
                         problems.append("\(domain.module): the domain \(name) is taken")
                     }
-                    domains[name] = DomainTable(domain, domain: name, problems: &problems)
+                    let common = table.iq.all.filter { $0.targets.contains(.domain) }
+                    domains[name] = DomainTable(
+                        domain, domain: name, common: common, features: table.disco[.domain]?.features ?? [],
+                        problems: &problems)
                 }
             }
         }

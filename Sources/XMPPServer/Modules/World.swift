@@ -1,4 +1,5 @@
 import ModuleKit
+import XMPPStream
 
 /// Everything that modules do for one group of hosts of equal config, on one loop.
 final class HostTable {
@@ -17,9 +18,11 @@ final class HostTable {
     /// Who has a say at the moments, for `modules --pipeline`.
     let moments: [(name: String, modules: [String])]
     let iq: IQTable
+    let streamRequests: StreamTable
     let disco: [Target: DiscoInfo]
+    let discoNodes: DiscoNodes
     let loaders: [AccountLoader]
-    let streamFeatures: [Element]
+    let streamFeatures: [OfferedFeature]
     let spoolPolicy: SpoolPolicy?
     let counters: [Counter]
     let domains: [DomainBuilder]
@@ -41,7 +44,9 @@ final class HostTable {
         accountRemoved = builder.accountRemoved.registrations.map(\.handler)
         moments = Self.moments(builder)
         iq = IQTable(builder.iqRoutes, problems: &problems)
+        streamRequests = StreamTable(builder.streamRoutes, problems: &problems)
         disco = builder.disco
+        discoNodes = DiscoNodes(builder.discoNodes, problems: &problems)
         loaders = builder.loaders
         streamFeatures = builder.streamFeatures
         spoolPolicy = builder.spoolPolicy
@@ -82,10 +87,24 @@ final class DomainTable {
     let iq: IQTable
     let entities: EntityKind?
 
-    init(_ builder: DomainBuilder, domain: String, problems: inout [String]) {
+    /// - Parameters:
+    ///   - common: what modules answer at every domain beside the host, unless it answers itself.
+    ///   - features: of those answers.
+    init(
+        _ builder: DomainBuilder, domain: String, common: [IQRoute], features: Set<Namespace>,
+        problems: inout [String]
+    ) {
         self.domain = domain
-        disco = builder.disco
-        iq = IQTable(builder.iqRoutes, problems: &problems)
+        var disco = builder.disco
+        disco.features.formUnion(features)
+        self.disco = disco
+        let own = builder.iqRoutes
+        let rest = common.filter { route in
+            !own.contains {
+                $0.type == route.type && $0.namespace == route.namespace && "\($0.name)" == "\(route.name)"
+            }
+        }
+        iq = IQTable(own + rest.map { $0.at(.host) }, problems: &problems)
         entities = builder.entities
     }
 }
@@ -118,10 +137,71 @@ struct IQTable {
         }
     }
 
+    /// Whether this is answered at bare addresses of which there is no account.
+    func answersForNobody(_ stanza: Stanza) -> Bool {
+        guard stanza.isRequest, stanza.to?.isBare == true, let payload = stanza.payload else { return false }
+        return route(stanza.type == .get ? .get : .set, payload, at: .account)?.answersForNobody == true
+    }
+
     func route(_ type: IQRoute.RequestType, _ payload: ElementView, at target: Target) -> IQRoute? {
         guard let namespace = payload.namespace else { return nil }
         return routes[Key(type: type, namespace: namespace, name: payload.name, target: target)]
     }
+}
+
+/// What is answered on streams before authentication.
+struct StreamTable {
+    private struct Key: Hashable {
+        let type: IQRoute.RequestType
+        let request: EarlyRequest
+    }
+
+    private var routes: [Key: StreamRoute] = [:]
+    let requests: Set<EarlyRequest>
+    /// In the order of registration, for `modules --pipeline`.
+    let all: [StreamRoute]
+
+    init(_ routes: [StreamRoute], problems: inout [String]) {
+        all = routes
+        requests = Set(routes.map { EarlyRequest("\($0.name)", $0.namespace) })
+        for route in routes {
+            let key = Key(type: route.type, request: EarlyRequest("\(route.name)", route.namespace))
+            if let other = self.routes[key] {
+                problems.append("\(other.module) and \(route.module) both answer \(route.name) on streams")
+            }
+            self.routes[key] = route
+        }
+    }
+
+    func route(_ type: IQRoute.RequestType, _ payload: ElementView) -> StreamRoute? {
+        guard let namespace = payload.namespace else { return nil }
+        return routes[Key(type: type, request: EarlyRequest(payload.name, namespace))]
+    }
+}
+
+/// The nodes of a host and of its accounts.
+struct DiscoNodes {
+    private struct Key: Hashable {
+        let name: String
+        let target: Target
+    }
+
+    private var nodes: [Key: DiscoNode] = [:]
+    /// In the order of registration, for `modules --pipeline`.
+    let all: [DiscoNode]
+
+    init(_ nodes: [DiscoNode], problems: inout [String]) {
+        all = nodes
+        for node in nodes {
+            let key = Key(name: node.name, target: node.target)
+            if let other = self.nodes[key] {
+                problems.append("\(other.module) and \(node.module) both have the node \(node.name)")
+            }
+            self.nodes[key] = node
+        }
+    }
+
+    subscript(_ name: String, _ target: Target) -> DiscoNode? { nodes[Key(name: name, target: target)] }
 }
 
 /// All tables of one loop. Immutable; a reload puts another in its place.

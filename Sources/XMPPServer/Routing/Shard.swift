@@ -11,6 +11,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     private let index: Int
     let office: PostOffice
     let storage: any StorageBackend
+    private let registry: AccountRegistry
     var settings: KernelSettings
     let log: Logger
     var world: World {
@@ -37,13 +38,14 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     var isStopping = false
 
     init(
-        loop: any Loop, office: PostOffice, storage: any StorageBackend, settings: KernelSettings, world: World,
-        metrics factory: any MetricsFactory, log: Logger
+        loop: any Loop, office: PostOffice, storage: any StorageBackend, registry: AccountRegistry,
+        settings: KernelSettings, world: World, metrics factory: any MetricsFactory, log: Logger
     ) {
         self.loop = loop
         index = loop.index
         self.office = office
         self.storage = storage
+        self.registry = registry
         self.settings = settings
         self.world = world
         self.log = log
@@ -59,6 +61,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     var loopIndex: Int { index }
     var wallClock: Timestamp { loop.wallClock }
+    private(set) var startTime = Timestamp(milliseconds: 0)
 
     var home: KernelHandle {
         let (loop, link) = (loop, link)
@@ -77,6 +80,12 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         }
         return target == .host ? world.domains[domain]?.disco : nil
     }
+
+    func discoNode(_ name: String, at target: Target, of domain: String) -> DiscoNode? {
+        world.hosts[domain]?.discoNodes[name, target]
+    }
+
+    var accountService: any AccountService { registry }
 
     func withResident(_ address: BareJID, _ body: (any Account) -> Void) {
         if let account = accounts[address], account.isResident { body(account) }
@@ -193,6 +202,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     static let sweepTag = 0
 
     func start() {
+        startTime = loop.wallClock
         _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
     }
 

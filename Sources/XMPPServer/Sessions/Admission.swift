@@ -52,18 +52,5 @@ final class Admission: Sendable {
     }
 
     /// An IPv4 address, or the /64 of an IPv6 one: that is what one customer gets.
-    static func network(of address: String) -> String {
-        guard address.utf8.contains(UInt8(ascii: ":")) else { return address }
-        if address.hasPrefix("::ffff:"), address.utf8.contains(UInt8(ascii: ".")) {
-            return String(address.dropFirst(7))
-        }
-        let groups = address.split(separator: ":", omittingEmptySubsequences: false)
-        guard let gap = groups.dropFirst().dropLast().firstIndex(of: "") else {
-            return groups.prefix(4).joined(separator: ":")
-        }
-        let before = groups[..<gap].filter { !$0.isEmpty }
-        let after = groups[(gap + 1)...].filter { !$0.isEmpty }
-        let zeros = Array(repeating: Substring("0"), count: max(0, 8 - before.count - after.count))
-        return (before + zeros + after).prefix(4).joined(separator: ":")
-    }
+    static func network(of address: String) -> String { PeerInfo(address: address, port: 0).network }
 }

@@ -33,6 +33,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var trip: Trip?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
+    /// What modules keep of the stream until it is authenticated.
+    private(set) lazy var context = StreamContext()
 
     init(_ server: Server, _ transport: any StreamTransport, tls: TLSMode) {
         self.server = server
@@ -105,6 +107,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         case .authentication(let result): return perform(result)
         case .bind(let request): return wait { self.bind(request) }
         case .resume(let request): return wait { self.resume(request) }
+        case .request: return wait { self.answer(element) }
         case .reply(let element):
             transport.send(XMLTree(element))
             return .proceed
@@ -159,6 +162,20 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         giveUpAttempt()
         if !hasLeft { server.admission.leave(transport.peer) }
         hasLeft = true
+    }
+
+    // MARK: Requests
+
+    var host: String? { machine.host }
+    var peer: PeerInfo { transport.peer }
+
+    private func answer(_ element: XMLTree) {
+        guard let host = machine.host, let table = shard.world.hosts[host] else { return fail(.hostGone) }
+        serve(element, at: host, table, on: shard)
+    }
+
+    func send(_ stanza: Stanza) {
+        if !isOver { transport.send(stanza, receipt: nil) }
     }
 
     // MARK: Moving home

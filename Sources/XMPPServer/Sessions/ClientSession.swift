@@ -46,6 +46,7 @@ final class ClientSession: Session, TimerTarget {
     var account: any Account { localAccount }
     var kernel: any Kernel { shard }
     var isConnected: Bool { transport != nil }
+    var isSecure: Bool { transport?.tls != nil }
     var table: HostTable? { localAccount.table }
 
     /// The session is complete: its transport's events come here from now on.
@@ -247,6 +248,7 @@ final class ClientSession: Session, TimerTarget {
         state[SilenceWatch.self]?.stop()
         settleOutstanding(isStopping: { if case .stopping = ending { true } else { false } }())
         localAccount.existingSpool?.stopDraining(self)
+        localAccount.existingSpool?.sessionEnded(self)
         switch ending {
         case .error(let error): transport?.close(error)
         case .stopping: transport?.close(.systemShutdown)

@@ -1,17 +1,22 @@
 import Disco
+import Last
 import Messages
 import ModuleKit
 import Offline
 import Ping
 import Presence
+import Private
 import Roster
+import Time
+import VCard
+import Version
 import XMPPServer
 
-/// The server as it is by default: every module, without options.
+/// The server as it is by default: every usual module, without options.
 enum EveryModule {
     static let types: [any Module.Type] = [
         RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
-        PingModule.self,
+        PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
     ]
 
     /// A config for one host, as the file would give it.

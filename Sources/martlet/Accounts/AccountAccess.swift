@@ -28,14 +28,7 @@ extension AccountAccess {
     func close() async {}
 }
 
-/// The keys of a password, as they are kept: one set for each hash that a client may ask for.
-enum PasswordKeys {
-    /// - Returns: nil if the password may not be one (RFC 4013: control characters and the like).
-    static func derive(_ password: String, _ auth: AuthConfig) -> [ScramCredential]? {
-        guard let prepared = PreparedPassword(password) else { return nil }
-        return auth.hashes.map { ScramCredential(deriving: $0, from: prepared, iterations: auth.iterations) }
-    }
-
+extension PasswordKeys {
     static let refusal = CommandError.usage("the password holds characters that no client can send")
 }
 
@@ -191,6 +184,17 @@ struct OfflineAccounts: AccountAccess {
             return try await storage.read([], body)
         } catch {
             throw Self.explain(error)
+        }
+    }
+
+    static func explain(_ error: AccountError, _ address: BareJID) -> CommandError {
+        switch error {
+        case .exists: .exists("\(address) exists already")
+        case .notFound: .notFound("\(address) does not exist")
+        case .noSuchHost: .notFound("\(address.domain) is not a host of this server")
+        case .passwordNotAllowed: PasswordKeys.refusal
+        case .busy: .unavailable("the server has too much to do; try again")
+        case .storage(let error): explain(error)
         }
     }
 

@@ -26,7 +26,7 @@ enum ConfigExample {
                 "  - {port: \(values.port)\(address), tls: required}",
                 "  - {port: \(values.tlsPort)\(address), tls: direct}",
             ],
-            "modules": ["modules:"] + modules.map { "  \($0.info.name):" },
+            "modules": ["modules:"] + modules.filter { $0.info.isUsual }.map { "  \($0.info.name):" },
             "host_config": [
                 "# host_config:", "#   second.example.org:", "#     tls: {certificate: …, key: …}",
                 "#     modules: {offline: false}",
@@ -58,13 +58,18 @@ enum ConfigExample {
         return lines.joined(separator: "\n") + "\n"
     }
 
+    /// An unusual module stands there as a comment.
     private static func module(_ type: any Module.Type) -> [String] {
+        guard type.info.isUsual else {
+            return ["  # Not everybody wants this one; docs/CONFIG.md has its options.", "  # \(type.info.name):"]
+        }
         var lines = ["  \(type.info.name):"]
         for option in OptionReference.module(type) {
             let path = option.path.split(separator: ".").dropFirst(2)
             let indent = String(repeating: "  ", count: path.count + 1)
             lines += comment(about: option, indent)
-            lines.append("\(indent)# \(path.last ?? ""): \(option.defaultValue ?? "…")")
+            let value = option.kind == "section" ? "" : " \(option.defaultValue ?? "…")"
+            lines.append("\(indent)# \(path.last ?? ""):\(value)")
         }
         return lines
     }

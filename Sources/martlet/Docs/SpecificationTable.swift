@@ -11,6 +11,8 @@ enum SpecificationTable {
         .rfc(7677),
         .rfc(9266),
         .rfc(4505),
+        .xep(4, version: "2.13.2"),
+        .xep(82, version: "1.1.1"),
         .xep(175, version: "1.2"),
         .xep(178, version: "1.2", missing: "server-to-server"),
         .xep(198, version: "1.6.3"),

@@ -188,7 +188,7 @@ extension Stream {
         case .authentication(let result): .authentication(told(result))
         case .reply(let element): .reply(told(element))
         case .fail(let error): .fail(told(error))
-        case .bind, .resume, .close: result
+        case .bind, .resume, .request, .close: result
         }
     }
 }

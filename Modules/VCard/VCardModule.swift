@@ -1,0 +1,70 @@
+public import ModuleKit
+
+/// XEP-0054: what an account tells the world of itself.
+public struct VCardModule: Module {
+    public static let info = ModuleInfo("vcard", [.xep(54, version: "1.3.0")])
+
+    public struct Options: ModuleOptions {
+        var size: Int
+
+        public init(from section: inout ConfigSection) {
+            size = section.bytes(
+                "size", default: 256 << 10, in: 1024...(4 << 20), "Most bytes of one vCard, its picture included.")
+        }
+    }
+
+    private static let store: StoreName = "vcard"
+    private static let key = "vcard"
+
+    private let options: Options
+
+    public init(_ options: Options, in host: HostContext) {
+        self.options = options
+    }
+
+    public func install(on host: inout HostBuilder) {
+        host.feature(.vcard, at: [.host, .account])
+        host.iq(.get, .vcard, "vCard", at: [.account], from: .anyone, answering: .inOrder) {
+            request, responder throws(StanzaError) in
+            try get(request, responder)
+        }
+        // Somebody else's account refuses as one that does not exist: nobody finds out which names there are.
+        let size = options.size
+        host.iq(.set, .vcard, "vCard", at: [.account], from: .ownAccount, answering: .inOrder) {
+            request, responder throws(StanzaError) in
+            try set(request, size, responder)
+        }
+    }
+
+    private func get(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
+        guard let account = request.account, let owner = account.owner else { throw .serviceUnavailable }
+        // XEP-0054 §3.1 and §3.3: oneself hears that there is none, others hear what they hear of no account at all.
+        let isOwn = request.stanza.from?.bare == account.address
+        let none: StanzaError = isOwn ? .itemNotFound : .serviceUnavailable
+        account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
+            try snapshot.value(Self.store, owner, key: Self.key)
+        } then: { result in
+            switch result {
+            case .success(let bytes?):
+                let tree = try? XMLTree(parsing: String(decoding: bytes, as: UTF8.self))
+                responder.answer(tree.map { .success($0.root.element) } ?? .failure(.internalServerError))
+            case .success(nil): responder.answer(.failure(none))
+            case .failure: responder.answer(.failure(.resourceConstraint))
+            }
+        }
+    }
+
+    /// The whole vCard at once (XEP-0054 §3.2); an empty one takes it away.
+    private func set(_ request: IQRequest, _ size: Int, _ responder: IQResponder) throws(StanzaError) {
+        guard let account = request.account, let owner = account.owner else { throw .itemNotFound }
+        let vcard = request.payload.element
+        let value = Array(vcard.description.utf8)
+        guard value.count <= size else { throw .policyViolation.saying("the vCard is too large") }
+        let mutation: Mutation =
+            vcard.elements.isEmpty
+            ? .delete(Self.store, owner, key: Self.key) : .put(Self.store, owner, key: Self.key, value: value)
+        account.kernel.storage.submit([mutation]) { result in
+            responder.answer(result.map { _ in nil }.mapError { _ in .resourceConstraint })
+        }
+    }
+}

@@ -1,0 +1,70 @@
+import ModuleKit
+import ModuleTesting
+import Testing
+import VCard
+
+@Suite struct VCardTests {
+    private let empty = "<vCard xmlns='vcard-temp'/>"
+    private let card = "<vCard xmlns='vcard-temp'><FN>Peter</FN><NICKNAME>stpeter</NICKNAME></vCard>"
+
+    @Test func `an account publishes its vCard, and everybody may read it`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let juliet = try server.login("juliet@example.org/balcony")
+        #expect(try romeo.ask(server, "set", card) == nil)
+        let own = try romeo.ask(server, "get", empty)
+        #expect(own?.first("FN", .vcard)?.text == "Peter")
+        #expect(try juliet.ask(server, "get", empty, to: "romeo@example.org") == own)
+        await server.stop()
+    }
+
+    @Test func `oneself hears that there is none, others the same as of no account`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        #expect(romeo.refusal(server, "get", empty) == "item-not-found")
+        #expect(romeo.refusal(server, "get", empty, to: "juliet@example.org") == "service-unavailable")
+        #expect(romeo.refusal(server, "get", empty, to: "nobody@example.org") == "service-unavailable")
+        await server.stop()
+    }
+
+    @Test func `nobody writes another's, and the refusal does not tell who exists`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        #expect(romeo.refusal(server, "set", card, to: "juliet@example.org") == "service-unavailable")
+        #expect(romeo.refusal(server, "set", card, to: "nobody@example.org") == "service-unavailable")
+        #expect(romeo.refusal(server, "get", empty, to: "juliet@example.org") == "service-unavailable")
+        await server.stop()
+    }
+
+    @Test func `one that is too large is refused, and the old one stays`() async throws {
+        let server = try await TestServer(standardModules, config: ["vcard": options(["size": "1KiB"])])
+        let romeo = try server.login("romeo@example.org/orchard")
+        try romeo.ask(server, "set", card)
+        let photo = String(repeating: "A", count: 2000)
+        let large = "<vCard xmlns='vcard-temp'><PHOTO><BINVAL>\(photo)</BINVAL></PHOTO></vCard>"
+        #expect(romeo.refusal(server, "set", large) == "policy-violation")
+        #expect(try romeo.ask(server, "get", empty)?.first("FN", .vcard)?.text == "Peter")
+        await server.stop()
+    }
+
+    @Test func `an empty one takes it away`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        try romeo.ask(server, "set", card)
+        try romeo.ask(server, "set", empty)
+        #expect(romeo.refusal(server, "get", empty) == "item-not-found")
+        await server.stop()
+    }
+
+    @Test func `a vCard survives a crash, and a disk that refuses is told`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        try romeo.ask(server, "set", card)
+        server.storage.set(.failing)
+        #expect(romeo.refusal(server, "set", empty) == "resource-constraint")
+        let next = try await TestServer(standardModules, memory: server.crash())
+        let again = try next.login("romeo@example.org/orchard")
+        #expect(try again.ask(next, "get", empty)?.first("NICKNAME", .vcard)?.text == "stpeter")
+        await next.stop()
+    }
+}
