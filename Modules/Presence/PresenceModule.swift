@@ -37,6 +37,7 @@ public struct PresenceModule: Module {
             }
             return .handled
         }
+        host.accountRemoved.add { account in subscriptions.takeLeave(account) }
         host.closed.add { session in
             broadcast.leave(session)
         }

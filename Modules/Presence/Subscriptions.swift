@@ -66,6 +66,18 @@ struct Subscriptions {
         contacts.apply(apart, .inbound, with: from, on: account, handler)
     }
 
+    /// The account is gone: who sees its presence and whose presence it sees or has asked for hears so (RFC 6121 §3.2,
+    /// §3.3).
+    func takeLeave(_ account: any Account) {
+        func say(_ type: String, _ contact: BareJID) {
+            let presence = Stanza(Element("presence", .client, ["type": type]))
+            account.kernel.route(Envelope(presence.with(from: JID(account.address), to: JID(contact))))
+        }
+        contacts.forEachSubscription(of: account) { say("unsubscribe", $0) }
+        contacts.forEachRequested(by: account) { say("unsubscribe", $0) }
+        contacts.forEachSubscriber(of: account) { say("unsubscribed", $0) }
+    }
+
     /// Requests go to those who can show them to somebody, everything else to those who show a roster (RFC 6121
     /// §3.1.3, §3.1.6, §3.2.3, §3.3.3).
     private func show(_ stanza: Stanza, to account: any Account) {

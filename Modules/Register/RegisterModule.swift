@@ -58,10 +58,6 @@ public struct RegisterModule: Module {
                 try registered.set(request, responder)
             }
         }
-        // XEP-0077 §3.2: who is gone is nobody's contact, however the account was removed.
-        if let contacts = host.find((any ContactService).self) {
-            host.accountRemoved.add { account in Registered.takeLeave(account, contacts) }
-        }
     }
 
     private func open(_ host: inout HostBuilder) {

@@ -66,14 +66,4 @@ struct Registered: Sendable {
             responder.answer(result.map { nil }.mapError(StanzaError.init))
         }
     }
-
-    /// Says good-bye to those who see the account's presence and to those whose presence it sees (RFC 6121 §3.2, §3.3).
-    static func takeLeave(_ account: any Account, _ contacts: any ContactService) {
-        func say(_ type: String, _ contact: BareJID) {
-            let presence = Stanza(Element("presence", .client, ["type": type]))
-            account.kernel.route(Envelope(presence.with(from: JID(account.address), to: JID(contact))))
-        }
-        contacts.forEachSubscription(of: account) { say("unsubscribe", $0) }
-        contacts.forEachSubscriber(of: account) { say("unsubscribed", $0) }
-    }
 }

@@ -25,6 +25,10 @@ struct Contacts: ContactService {
         roster(of: account)?.forEach(.to, body)
     }
 
+    func forEachRequested(by account: any Account, _ body: (BareJID) -> Void) {
+        roster(of: account)?.forEach(.asking, body)
+    }
+
     func isInterested(_ session: any Session) -> Bool { session.state[RosterInterest.self] != nil }
 
     func forEachPendingRequest(of account: any Account, _ body: (BareJID, Stanza) -> Void) {

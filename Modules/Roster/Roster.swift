@@ -16,6 +16,8 @@ final class Roster {
         static let request = Traits(rawValue: 4)
         /// Not in the roster that clients see.
         static let hidden = Traits(rawValue: 8)
+        /// We have asked, and the contact has not answered.
+        static let asking = Traits(rawValue: 16)
 
         var isNeeded: Bool { contains(.request) || !contains(.hidden) }
     }
@@ -132,6 +134,7 @@ final class Roster {
             }
             for _ in 0..<groups where fields.next() == nil { return nil }
             var traits = Self.traits(glance.subscription, isHidden: glance.isHidden)
+            if glance.isAsking { traits.insert(.asking) }
             if !fields.rest.isEmpty { traits.insert(.request) }
             return (traits, glance.revision)
         }
@@ -150,6 +153,7 @@ final class Roster {
     private func insert(_ item: RosterItem, at index: Int) {
         var traits = Self.traits(item.subscription, isHidden: item.isHidden)
         if item.request != nil { traits.insert(.request) }
+        if item.isAsking { traits.insert(.asking) }
         insert(item.contact.description, item.stored, traits, at: index)
     }
 

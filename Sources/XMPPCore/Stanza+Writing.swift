@@ -27,6 +27,7 @@ extension Stanza {
 
     private func writeStart(_ writer: XMLWriter, _ inheriting: Namespace, _ contentNamespace: Namespace) {
         writer.startTag(of: root, as: contentNamespace, inheriting: inheriting, omitting: [.from, .to])
+        if let defaultLanguage { writer.attribute("xml:lang", defaultLanguage) }
         if let from { Self.writeAddress("from", from, writer) }
     }
 

@@ -25,15 +25,18 @@ public final class Stanza: Sendable {
     public let to: JID?
     /// Written behind the tree's own children.
     public let appended: [Element]
+    /// What the stanza's language is if it does not say itself (RFC 6120 §8.1.5).
+    let defaultLanguage: String?
     /// 0 until it is asked for; two loops may both work it out, to the same end.
     private let cachedClassification: Atomic<UInt32>
 
     private init(
         _ tree: XMLTree, _ kind: Kind, _ type: StanzaType, from: JID?, to: JID?, appended: [Element] = [],
-        classification: UInt32 = 0
+        language: String? = nil, classification: UInt32 = 0
     ) {
         (self.tree, self.kind, self.type, self.from, self.to) = (tree, kind, type, from, to)
         self.appended = appended
+        defaultLanguage = language
         cachedClassification = Atomic(classification)
     }
 
@@ -44,15 +47,20 @@ public final class Stanza: Sendable {
     /// (RFC 6121 §5.2.2).
     public convenience init(_ tree: XMLTree) throws(StanzaError) {
         let from = try Self.sender(tree.root, nil)
-        try self.init(tree, from: from, nil)
+        try self.init(tree, from: from, nil, nil)
     }
 
-    /// A stanza as a client of ours sent it, under that client's address whatever it says itself.
-    public convenience init(_ tree: XMLTree, from sender: JID, addresses: AddressCache) throws(StanzaError) {
-        try self.init(tree, from: sender, addresses)
+    /// A stanza as a client of ours sent it, under that client's address whatever it says itself, and in the language
+    /// of its stream if it says none.
+    public convenience init(
+        _ tree: XMLTree, from sender: JID, language: String? = nil, addresses: AddressCache
+    ) throws(StanzaError) {
+        try self.init(tree, from: sender, language, addresses)
     }
 
-    private convenience init(_ tree: XMLTree, from: JID?, _ addresses: AddressCache?) throws(StanzaError) {
+    private convenience init(
+        _ tree: XMLTree, from: JID?, _ language: String?, _ addresses: AddressCache?
+    ) throws(StanzaError) {
         defer { withExtendedLifetime(tree) {} }
         guard let kind = Self.kind(of: tree) else { throw .badRequest }
         let root = tree.root
@@ -72,7 +80,8 @@ public final class Stanza: Sendable {
             default: break
             }
         }
-        self.init(tree, kind, type, from: from, to: to)
+        let isSilent = language != nil && root.language == nil
+        self.init(tree, kind, type, from: from, to: to, language: isSilent ? language : nil)
     }
 
     /// A stanza that code has made: a wrong type counts as the kind's default, an address that is none as missing, and
@@ -105,7 +114,7 @@ public final class Stanza: Sendable {
 
     public var root: ElementView { tree.root }
     public var id: String? { root.attribute("id") }
-    public var language: String? { root.language }
+    public var language: String? { root.language ?? defaultLanguage }
 
     /// The bits of the namespaces among the payloads, `appended` ones included.
     public var namespaces: UInt64 {
@@ -146,7 +155,8 @@ public final class Stanza: Sendable {
     /// The same content under other addresses; shares the tree.
     public func with(from: JID?, to: JID?) -> Stanza {
         let cached = cachedClassification.load(ordering: .relaxed)
-        return Stanza(tree, kind, type, from: from, to: to, appended: appended, classification: cached)
+        return Stanza(
+            tree, kind, type, from: from, to: to, appended: appended, language: defaultLanguage, classification: cached)
     }
 
     public func with(from: JID?) -> Stanza { with(from: from, to: to) }
@@ -159,7 +169,7 @@ public final class Stanza: Sendable {
     }
 
     public func appending(_ elements: [Element]) -> Stanza {
-        Stanza(tree, kind, type, from: from, to: to, appended: appended + elements)
+        Stanza(tree, kind, type, from: from, to: to, appended: appended + elements, language: defaultLanguage)
     }
 
     /// The same as one value, addresses and appended elements included: for changing what is inside.
@@ -167,6 +177,7 @@ public final class Stanza: Sendable {
         var element = root.element
         element[attribute: "from"] = from?.description
         element[attribute: "to"] = to?.description
+        element.language = language
         for extra in appended { element.append(extra) }
         return element
     }

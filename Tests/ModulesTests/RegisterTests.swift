@@ -318,6 +318,7 @@ import Testing
         let server = try await server()
         let romeo = inside(server, "romeo@example.org/orchard")
         let juliet = try server.login("juliet@example.org/balcony")
+        _ = try juliet.ask(server, "get", "<query xmlns='jabber:iq:roster'/>")
         server.befriend(romeo, juliet)
         romeo.send("<iq type='set' id='r'>\(remove)</iq>")
         server.settle()

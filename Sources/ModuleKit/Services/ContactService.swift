@@ -7,6 +7,8 @@ public protocol ContactService: Sendable {
     func isSubscribed(_ account: any Account, to contact: BareJID) -> Bool
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void)
     func forEachSubscription(of account: any Account, _ body: (BareJID) -> Void)
+    /// Contacts whose presence the account has asked for and who have not answered.
+    func forEachRequested(by account: any Account, _ body: (BareJID) -> Void)
     /// True when this session asked for the roster (RFC 6121 §2.2: an interested resource).
     func isInterested(_ session: any Session) -> Bool
 

@@ -77,6 +77,8 @@ struct ModuleLoader {
         var domains: [String: DomainTable] = [:]
         for group in groups {
             var builder = HostBuilder(kernel: kernel)
+            builder.begin("kernel")
+            installSession(on: &builder)
             for module in group.modules {
                 builder.begin(group.info(module).name)
                 module.install(on: &builder)
@@ -97,5 +99,14 @@ struct ModuleLoader {
             }
         }
         return World(generation: generation, hosts: hosts, domains: domains)
+    }
+
+    /// COMPAT(libraries from before RFC 6121, 2026-11): they ask for a session after binding (RFC 3921 §3) and leave when
+    /// they are refused. Binding made it already.
+    private static func installSession(on host: inout HostBuilder) {
+        var feature = Element("session", .session)
+        feature.append(Element("optional", .session))
+        host.streamFeature(feature)
+        host.iq(.set, .session, "session", at: [.host, .account], from: .ownAccount) { _ in nil }
     }
 }

@@ -13,6 +13,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var shard: Shard
     /// Those of the moment when it connected.
     private let limits: LimitsConfig
+    /// Of the stream as it was opened last.
+    private var language: String?
     private var bytes = 0
     var isOver = false
     private var hasLeft = false
@@ -68,6 +70,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     func streamOpened(_ header: StreamHeader) -> Directive {
         guard !isOver else { return .stop }
+        language = header.language.flatMap { Self.isLanguage($0) ? $0 : nil }
         let result = machine.opened(
             header, serving: { [shard, server] host in shard.world.hosts[host].map { server.policy(of: host, $0) } },
             certified: { [transport] host in transport.certifiedAddresses(for: host) })
@@ -81,6 +84,14 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             fail(error)
             return .stop
         }
+    }
+
+    /// What a language tag is made of (RFC 5646 §2.1), no longer than any real one.
+    private static func isLanguage(_ tag: String) -> Bool {
+        (1...35).contains(tag.utf8.count)
+            && tag.utf8.allSatisfy { byte in
+                (0x30...0x39).contains(byte) || (0x61...0x7A).contains(byte | 0x20) || byte == UInt8(ascii: "-")
+            }
     }
 
     func received(_ element: XMLTree) -> Directive {
@@ -291,6 +302,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         leave()
         transport.limits = shard.settings.limits.authenticated.elements.xml
         transport.handler = session
+        session.language = language
         if isHeld { shard.loop.defer_ { [transport] in transport.resumeReading() } }
     }
 }

@@ -10,6 +10,8 @@ final class ClientSession: Session, TimerTarget {
     unowned(unsafe) let shard: Shard
 
     var transport: (any StreamTransport)?
+    /// Of the stream: what its stanzas speak that say nothing of it (RFC 6120 §4.7.4).
+    var language: String?
     var presence: Stanza?
     var priority: Int8 = 0
     var state = StateContainer()
@@ -68,7 +70,7 @@ final class ClientSession: Session, TimerTarget {
                 close(.invalidFrom)
                 return .stop
             }
-            stanza = try Stanza(element, from: address, addresses: shard.addresses)
+            stanza = try Stanza(element, from: address, language: language, addresses: shard.addresses)
         } catch {
             // What cannot be read cannot be routed: the answer goes to the session itself (RFC 6120 §8.3).
             if let rejection = Stanza.rejection(of: element, because: error) {
