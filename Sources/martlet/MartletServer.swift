@@ -71,10 +71,12 @@ final class MartletServer: RunningServer {
             storage: storage, hosts: config.withLock { $0.hosts },
             now: LineLogHandler.wallClock, lock: nil)
         if command == "account list" { return try await accounts.list(host: input.arguments["host"]) }
+        if command == "account export" { return try await accounts.export(host: input.arguments["host"]) }
         if command == "account import" { return try await importAccounts(accounts, input) }
         guard let address = input.arguments["address"].flatMap({ BareJID($0) }), !address.local.isEmpty else {
             throw .usage("\(command) needs an address")
         }
+        if command == "account show" { return try await accounts.show(address) }
         let secret = command == "account remove" ? "" : try secret(input)
         do throws(AccountError) {
             switch command {

@@ -19,6 +19,12 @@ enum Terminal {
         }
     }
 
+    /// As the control socket would say it: one line.
+    static func show(_ output: CommandOutput, asJSON: Bool) throws(CommandError) {
+        guard asJSON else { return show(output) }
+        FileHandle.standardOutput.write(try ControlCoding.line(ControlAnswer(output)))
+    }
+
     /// Prints what a command answered: tables with aligned columns on a terminal, tab-separated elsewhere.
     static func show(_ output: CommandOutput) {
         switch output {

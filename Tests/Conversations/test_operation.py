@@ -15,7 +15,7 @@ import dns.rrset
 import pytest
 from support import martlet
 from support.rawclient import Client, Failure
-from test_commands import own, run  # noqa: F401
+from test_commands import logs_in, own, run  # noqa: F401
 
 pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own commands")
 
@@ -251,3 +251,30 @@ def test_check_says_what_a_zone_lacks(own):  # noqa: F811
 def test_check_without_a_resolver_says_so_and_goes_on(own):  # noqa: F811
     code, notes = check(own, None)
     assert code == 0 and "no resolver answers" in notes
+
+
+# -- accounts
+
+
+@pytest.mark.parametrize("when", ["while it runs", "before it starts"])
+def test_accounts_are_shown_and_exported_for_another_server(own, when):  # noqa: F811
+    own.add_accounts({"romeo": "first", "juliet": "second"})
+    if when == "while it runs":
+        own.start()
+    romeo = f"romeo@{own.domain}"
+    code, out, _ = run(own, "account", "show", romeo)
+    assert code == 0 and "SCRAM-SHA-256" in table(out)["keys"] and table(out)["created"].endswith("Z")
+    assert run(own, "account", "show", f"nobody@{own.domain}")[0] == 2
+    shown = json.loads(run(own, "account", "show", romeo, "--json")[1])["table"]
+    assert ["address", romeo] in shown["rows"]
+    listed = json.loads(run(own, "account", "list", "--json")[1])["table"]["rows"]
+    assert [romeo] in listed and len(listed) == 2
+    exported = run(own, "account", "export")[1]
+    assert sorted(line.split()[0] for line in exported.splitlines()) == [f"juliet@{own.domain}", romeo]
+    own.stop()
+    for user in ("romeo", "juliet"):
+        assert run(own, "account", "remove", f"{user}@{own.domain}")[0] == 0
+    code, out, error = run(own, "account", "import", "-", input=exported)
+    assert code == 0, error
+    own.start()
+    assert logs_in(own, "romeo", "first") and logs_in(own, "juliet", "second")

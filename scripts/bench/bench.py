@@ -155,6 +155,19 @@ class Bench:
         self.figures[plan.START_ROW.key] = {"martlet": statistics.median(times)}
         self.rows.append((plan.START_ROW, plan.START_ROW.title.format(accounts=accounts)))
 
+    def measure_hosts(self):
+        """Martlet alone: what many hosts of one config cost in memory."""
+        say(f"  martlet: {plan.HOSTS:,} hosts")
+        server = Martlet(self.binaries, 1, self.loops)
+        try:
+            server.serve_hosts(plan.HOSTS)
+            server.start_to_ready()
+            memory = server.anonymous_memory() / 1e6
+        finally:
+            server.discard()
+        self.figures[plan.HOSTS_ROW.key] = {"martlet": memory}
+        self.rows.append((plan.HOSTS_ROW, plan.HOSTS_ROW.title.format(hosts=plan.HOSTS)))
+
     def wanted(self, rows, group=None):
         return self.only is None or group in self.only or any(row.key in self.only for row in rows)
 
@@ -165,11 +178,14 @@ class Bench:
     def wants_start(self):
         return "martlet" in self.subjects and self.wanted([plan.START_ROW])
 
+    def wants_hosts(self):
+        return "martlet" in self.subjects and self.wanted([plan.HOSTS_ROW])
+
     def binaries_needed(self):
         names = {"martlet-load"}
         if any(not run.alone for run in self.wanted_runs()):
             names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
-        if self.wants_start():
+        if self.wants_start() or self.wants_hosts():
             names.add("martlet")
         return sorted(names)
 
@@ -189,6 +205,8 @@ class Bench:
                     self.measure(run)
             if self.wants_start():
                 self.measure_start()
+            if self.wants_hosts():
+                self.measure_hosts()
         finally:
             for server in self.servers.values():
                 server.discard()

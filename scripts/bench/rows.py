@@ -141,4 +141,6 @@ def memory():
 MUST_BE_ZERO = ["lost", "errors", "duplicates", "disordered", "fetched_again"]
 
 START_ACCOUNTS = 100_000
+HOSTS = 1_000
+HOSTS_ROW = Row("hosts", "{hosts:,} hosts, every module, nobody there", "anonymous_mb", "MB", Budget(50))
 START_ROW = Row("start", "start to listening, {accounts:,} accounts", "start_ms", "ms", Budget(300))

@@ -176,6 +176,12 @@ modules:
   roster: {{}}
   disco: {{}}
   ping: {{}}
+  version: {{}}
+  time: {{}}
+  last: {{}}
+  private: {{}}
+  vcard: {{}}
+  register: {{}}
 """
 
 
@@ -208,6 +214,24 @@ class Martlet(Server):
 
     def command(self):
         return [self.binary, "serve", "-c", self.config]
+
+    def serve_hosts(self, count):
+        """Goes over to so many hosts, all of one config."""
+        self.stop()
+        with open(self.config) as config:
+            text = config.read()
+        names = ", ".join([HOST] + [f"h{number}.{HOST}" for number in range(1, count)])
+        with open(self.config, "w") as config:
+            config.write(text.replace(f"hosts: [{HOST}]", f"hosts: [{names}]", 1))
+
+    def anonymous_memory(self):
+        """Bytes that are the process's own, once it has been quiet for a while."""
+        time.sleep(2)
+        with open(f"/proc/{self.process.pid}/smaps_rollup") as rollup:
+            for line in rollup:
+                if line.startswith("Anonymous:"):
+                    return int(line.split()[1]) * 1024
+        raise BenchError("the kernel does not tell")
 
     def start_to_ready(self):
         """Seconds from the start to the log line that says every listener is open."""

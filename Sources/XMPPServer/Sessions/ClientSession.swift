@@ -71,6 +71,7 @@ final class ClientSession: Session, TimerTarget {
                 return .stop
             }
             stanza = try Stanza(element, from: address, language: language, addresses: shard.addresses)
+                .withoutMarks(of: shard.world)
         } catch {
             // What cannot be read cannot be routed: the answer goes to the session itself (RFC 6120 §8.3).
             if let rejection = Stanza.rejection(of: element, because: error) {

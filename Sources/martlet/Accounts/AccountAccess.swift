@@ -9,6 +9,10 @@ protocol AccountAccess: Sendable {
     func setPassword(_ password: String, of address: BareJID) async throws(CommandError) -> CommandOutput
     /// One address per line; of all hosts if none is named.
     func list(host: String?) async throws(CommandError) -> CommandOutput
+    /// One account a line, its address and its keys, as `create` takes them; of all hosts if none is named.
+    func export(host: String?) async throws(CommandError) -> CommandOutput
+    /// When the account was made, and which keys it has; not the keys.
+    func show(_ address: BareJID) async throws(CommandError) -> CommandOutput
     /// Makes accounts; an outcome for each, in order. All are durable when it returns.
     func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome]
     func close() async
@@ -50,6 +54,14 @@ struct RemoteAccounts: AccountAccess {
 
     func list(host: String?) async throws(CommandError) -> CommandOutput {
         try client.run(ControlRequest(command: "account list", arguments: host.map { ["host": $0] } ?? [:]))
+    }
+
+    func export(host: String?) async throws(CommandError) -> CommandOutput {
+        try client.run(ControlRequest(command: "account export", arguments: host.map { ["host": $0] } ?? [:]))
+    }
+
+    func show(_ address: BareJID) async throws(CommandError) -> CommandOutput {
+        try client.run(request("account show", address))
     }
 
     /// The keys go as the secret, an account a line: its address, then its keys, apart by spaces. The answer is a
@@ -114,6 +126,45 @@ struct OfflineAccounts: AccountAccess {
     }
 
     func list(host: String?) async throws(CommandError) -> CommandOutput {
+        .text(try await lines(host) { $0 }.joined(separator: "\n"))
+    }
+
+    /// Of a password with devices only the account's own one: nothing else can be brought to another server.
+    func export(host: String?) async throws(CommandError) -> CommandOutput {
+        let lines = try await lines(host) { address, credentials in
+            let own = CredentialList(stored: credentials).credentials.filter(\.device.isEmpty)
+            return own.isEmpty ? nil : ([address] + own.map(\.keys.text)).joined(separator: " ")
+        }
+        return .text(lines.joined(separator: "\n"))
+    }
+
+    func show(_ address: BareJID) async throws(CommandError) -> CommandOutput {
+        _ = try host(of: address)
+        let record = try await record(of: address)
+        let list = CredentialList(stored: record.credentials)
+        let keys = list.credentials.map { credential in
+            let device = credential.device.isEmpty ? "" : " (\(credential.device))"
+            return "\(credential.keys) \(credential.keys.iterations)\(device)"
+        }
+        return .table(
+            columns: ["what", "value"],
+            rows: [
+                ["address", address.description], ["created", record.created.description],
+                ["keys", keys.isEmpty ? "none" : keys.joined(separator: ", ")],
+                ["passwords_before", String(list.generation)],
+            ])
+    }
+
+    private func lines(
+        _ host: String?, _ line: @escaping @Sendable (String) -> String?
+    ) async throws(CommandError) -> [String] {
+        try await lines(host) { address, _ in line(address) }
+    }
+
+    /// What is said of each account, those of which nothing is left out.
+    private func lines(
+        _ host: String?, _ line: @escaping @Sendable (String, [[UInt8]]) -> String?
+    ) async throws(CommandError) -> [String] {
         var names = hosts.map(\.name)
         if let host {
             guard let name = BareJID.domain(host)?.domain, names.contains(name) else {
@@ -127,14 +178,14 @@ struct OfflineAccounts: AccountAccess {
             while true {
                 let after = last
                 let page = try await read { snapshot throws(StorageError) in
-                    try snapshot.accounts(host: name, after: after, limit: 1000).map(\.local)
+                    try snapshot.accounts(host: name, after: after, limit: 1000)
                 }
-                lines += page.map { "\($0)@\(name)" }
-                guard let end = page.last, end != last else { break }
+                lines += page.compactMap { line("\($0.local)@\(name)", $0.credentials) }
+                guard let end = page.last?.local, end != last else { break }
                 last = end
             }
         }
-        return .text(lines.joined(separator: "\n"))
+        return lines
     }
 
     func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome] {

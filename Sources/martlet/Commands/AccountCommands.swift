@@ -8,7 +8,11 @@ struct Accounts: AsyncParsableCommand {
         commandName: "account",
         abstract: "Add, remove and list accounts, and set their passwords.",
         discussion: "Has the running server do it; if none runs, does it on the database.",
-        subcommands: [AddAccount.self, RemoveAccount.self, SetPassword.self, ListAccounts.self, ImportAccounts.self])
+        subcommands: [
+            AddAccount.self, RemoveAccount.self, SetPassword.self, ShowAccount.self, ListAccounts.self,
+            ExportAccounts.self,
+            ImportAccounts.self,
+        ])
 
     /// Calls `body` with the accounts of the server that runs on the config's data directory, else with those in its
     /// database, under the directory's lock.
@@ -90,14 +94,51 @@ struct SetPassword: AsyncParsableCommand {
     }
 }
 
+struct ShowAccount: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "show", abstract: "Tell when an account was made and which keys it has.",
+        discussion: "Ends with 2 if there is no such account.")
+    @Argument(help: addressHelp) var address: String
+    @Flag(help: "Print it as JSON.") var json = false
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        let address = try Accounts.address(address)
+        try await Accounts.access(config) { accounts, _ in
+            try Terminal.show(try await accounts.show(address), asJSON: json)
+        }
+    }
+}
+
 struct ListAccounts: AsyncParsableCommand {
     static let configuration = CommandConfiguration(commandName: "list", abstract: "List accounts, one address a line.")
+    @Argument(help: "Only those of this host.") var host: String?
+    @Flag(help: "Print them as JSON.") var json = false
+    @OptionGroup var config: ConfigOption
+
+    func run() async throws {
+        try await Accounts.access(config) { accounts, _ in
+            let list = try await accounts.list(host: host)
+            guard json, case .text(let text) = list else { return Terminal.show(list) }
+            let rows = text.split(separator: "\n").map { [String($0)] }
+            try Terminal.show(.table(columns: ["address"], rows: rows), asJSON: true)
+        }
+    }
+}
+
+struct ExportAccounts: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "export",
+        abstract: "Write accounts with the keys of their passwords, as `account import` reads them.",
+        discussion: """
+            Whoever has the keys cannot log in with them, but can try passwords at leisure: keep the file secret.
+            """)
     @Argument(help: "Only those of this host.") var host: String?
     @OptionGroup var config: ConfigOption
 
     func run() async throws {
         try await Accounts.access(config) { accounts, _ in
-            Terminal.show(try await accounts.list(host: host))
+            Terminal.show(try await accounts.export(host: host))
         }
     }
 }
