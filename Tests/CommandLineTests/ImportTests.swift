@@ -149,16 +149,16 @@ private let oldKeys = ScramCredential(
             nobody
             Romeo@localhost two
             """)
-        #expect(counts == AccountImport.Counts(created: 2, existed: 1, wrong: 1))
+        #expect(counts == AccountImport.Counts(created: 2, wrong: 2))
         #expect(
             complaints == [
                 "FILE:4: \"nobody\" is not an address like user@example.org",
-                "FILE:5: romeo@localhost exists already",
+                "FILE:5: romeo@localhost is the same account as that of line 2",
             ])
         #expect(try await accounts.list(host: nil) == .text("juliet@localhost\nromeo@localhost"))
         #expect(
             counts.description
-                == "2 accounts imported, 1 existed already and stay as they are, 1 lines are wrong")
+                == "2 accounts imported, 0 existed already and stay as they are, 2 lines are wrong")
     }
 
     @Test func `names who has no keys for a hash that the host offers`() async throws {

@@ -39,6 +39,8 @@ struct AccountImport {
         var counts = Counts()
         var batch: [(number: Int, line: ImportLine)] = []
         var number = 0
+        // Two ways to write a name can be one address (RFC 7622): the first line has it, and the others are told of.
+        var lineOf: [BareJID: Int] = [:]
         while let bytes = try source.next() {
             number += 1
             switch ImportLine(bytes, hosts: hosts) {
@@ -46,7 +48,14 @@ struct AccountImport {
             case .wrong(let reason):
                 counts.wrong += 1
                 complain("\(file):\(number): \(reason)")
-            case let line: batch.append((number, line))
+            case let line:
+                if let address = line.address, let first = lineOf.updateValue(number, forKey: address) {
+                    lineOf[address] = first
+                    counts.wrong += 1
+                    complain("\(file):\(number): \(address) is the same account as that of line \(first)")
+                } else {
+                    batch.append((number, line))
+                }
             }
             if batch.count == Self.batchSize {
                 try await store(batch, &counts)

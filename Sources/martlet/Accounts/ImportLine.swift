@@ -11,6 +11,14 @@ enum ImportLine: Equatable, Sendable {
     /// Why it is no account; without the secret in it.
     case wrong(String)
 
+    /// Whose account it makes.
+    var address: BareJID? {
+        switch self {
+        case .password(let address, _), .keys(let address, _): address
+        case .nothing, .wrong: nil
+        }
+    }
+
     /// Bytes of the longest line.
     static let longest = 4096
 
