@@ -67,7 +67,7 @@ struct RosterEdit {
         item.isHidden = false
         item.name = name
         item.groups = groups
-        writer.write(item, over: old) { answer($0, responder) }
+        writer.write(item, over: old, isEdit: true) { answer($0, responder) }
     }
 
     private func answer(_ outcome: RosterWriter.Outcome, _ responder: IQResponder) {

@@ -16,18 +16,19 @@ struct RosterWriter {
     /// - Parameters:
     ///   - old: the item as it is; nil: there is none.
     ///   - isQuiet: only a step of a change: clients are not told, and the turn goes on.
+    ///   - isEdit: clients are told even if they see what they saw before (RFC 6121 §2.3.2).
     ///   - theirs: rows of the contact that belong in the batch.
     ///   - carrying: sends the stanza that has the contact make its change; gets the rows that belong in that batch.
     ///   - ended: before clients are told.
     func write(
-        _ new: RosterItem, over old: RosterItem?, isQuiet: Bool = false, with theirs: SharedChange? = nil,
-        carrying: ((SharedChange) -> Void)? = nil, then ended: @escaping (Outcome) -> Void
+        _ new: RosterItem, over old: RosterItem?, isQuiet: Bool = false, isEdit: Bool = false,
+        with theirs: SharedChange? = nil, carrying: ((SharedChange) -> Void)? = nil, then ended: @escaping (Outcome) -> Void
     ) {
         guard let owner = account.owner else {
             ended(.failed)
             return isQuiet ? () : roster.turns.done(new.contact)
         }
-        let change = RosterChange(new, over: old, in: roster, of: owner, isQuiet: isQuiet)
+        let change = RosterChange(new, over: old, in: roster, of: owner, isQuiet: isQuiet, isEdit: isEdit)
         let write = Write(change, in: roster, of: account, ended)
         guard let carrying else { return write.submit(with: theirs?.mutations ?? []) }
         roster.turns.left(for: new.contact)
@@ -141,10 +142,12 @@ struct RosterChange: Sendable {
     /// The row is not kept.
     private let isGone: Bool
 
-    init(_ new: RosterItem, over old: RosterItem?, in roster: Roster, of owner: OwnerID, isQuiet: Bool) {
+    init(
+        _ new: RosterItem, over old: RosterItem?, in roster: Roster, of owner: OwnerID, isQuiet: Bool, isEdit: Bool
+    ) {
         var item = new
         let isSeen = !item.isHidden || old?.isHidden == false
-        let isVisible = !isQuiet && isSeen && (old.map { $0.element != item.element } ?? true)
+        let isVisible = !isQuiet && isSeen && (isEdit || old.map { $0.element != item.element } ?? true)
         revision = isVisible ? roster.versions.begin() : nil
         if let revision { item.revision = revision }
         isGone = !item.isNeeded && item.revision == 0
