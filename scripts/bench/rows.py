@@ -60,7 +60,7 @@ def runs(seconds, quick):
     many_tls = 2_000 if quick else 5_000
     offline = 1_000 if quick else 10_000
     logins = 500 if quick else 4_000
-    friends = 400 if quick else 5_000
+    friends = 400 if quick else 10_000
     receivers = offline // 100
     rate = 1_000
     plan = [
@@ -92,7 +92,7 @@ def runs(seconds, quick):
     ]
     # A ring of accounts with 50 contacts each; every fifth is online, so 10 of the 50 are.
     plan += [
-        Run(["befriend", "--users", str(friends), "--contacts", "50"],
+        Run(["befriend", "--users", str(friends), "--contacts", "50", "--patience", "600"],
             [Row("befriend", f"roster storm: a subscription, asked and granted ({friends:,} users)",
                  "server_cpu_us_per_subscription", "µs")], repeats=False, group="contacts"),
         Run(["login", "--users", str(friends // 5), "--stride", "5", "--roster", "--concurrency", "50"],
