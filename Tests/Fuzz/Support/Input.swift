@@ -1,6 +1,6 @@
 /// What libFuzzer made up.
 ///
-/// The bytes up to the last NUL are what a peer might send; those behind it are choices, such as where the bytes are
+/// The bytes up to the first NUL are what a peer might send; those behind it are choices, such as where the bytes are
 /// cut and what the server answers. So a seed is plain text, and without choices it is the usual case.
 public struct Input {
     public let body: [UInt8]
@@ -8,7 +8,7 @@ public struct Input {
 
     public init(_ start: UnsafePointer<UInt8>?, _ count: Int) {
         let bytes = Self.bytes(start, count)
-        if let end = bytes.lastIndex(of: 0) {
+        if let end = bytes.firstIndex(of: 0) {
             body = Array(bytes[..<end])
             choices = bytes[(end + 1)...]
         } else {
