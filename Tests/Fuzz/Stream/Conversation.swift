@@ -68,7 +68,7 @@ final class Conversation {
             if let late = question {
                 question = nil
                 _ = answer(late)
-                framing.resume { take($0) }
+                if !isOver { framing.resume { take($0) } }
             } else if startsTLS {
                 startsTLS = false
                 // A connection takes these for an attack; here they are what came behind the handshake.
