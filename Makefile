@@ -16,8 +16,8 @@ SWIFT_SOURCES := Package.swift Sources Modules Tests
 TRIALS ?= 200
 SEEDS ?= 100000
 
-.PHONY: help build build-all run test unit conversations badinputs interop bench bench-quick crash fmt lint docs check \
-	nightly deps deps-test clean
+.PHONY: help build build-all run test unit conversations badinputs interop bench bench-quick crash fuzz fmt lint docs \
+	check nightly deps deps-test clean
 
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1	/p' $(MAKEFILE_LIST) | while IFS=$$'\t' read -r name text; do \
@@ -65,6 +65,9 @@ bench-quick: build-all
 crash: build-all deps-test ## Kill the server TRIALS times under load and count what is lost
 	@$(CRASH) --trials $(TRIALS)
 
+fuzz: deps ## Make up hostile inputs for each of Tests/Fuzz, FUZZ_SECONDS=30 long
+	@scripts/fuzz
+
 fmt: ## Format the Swift code
 	@swift format --in-place --recursive --parallel $(SWIFT_SOURCES)
 
@@ -75,15 +78,16 @@ lint: ## Check format, length, imports
 docs: build ## Write docs/CONFIG.md, docs/XEPS.md and conf/martlet.yml from the code
 	@scripts/docs
 
-check: deps-test ## All that a change must pass: lint, strict build, docs, test, crash, bench
+check: deps-test ## All that a change must pass: lint, strict build, docs, test, fuzz, crash, bench
 	@scripts/check
 
-nightly: build-all deps-test ## The long runs: sanitizers, SEEDS seeds of the simulator, TRIALS kills
+nightly: build-all deps-test ## The long runs: sanitizers, an hour of each fuzz target, SEEDS of the simulator, TRIALS kills
 	@TSAN_OPTIONS=suppressions=$(CURDIR)/scripts/tsan.supp scripts/unit --sanitize=thread --scratch-path .build-tsan
 	@scripts/unit --sanitize=address --scratch-path .build-asan
 	@SIMULATOR_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
+	@FUZZ_SECONDS=3600 scripts/fuzz
 	@$(CRASH) --trials $(TRIALS)
 	@echo "nightly: all passed"
 
 clean: ## Remove what was built
-	@rm -rf .build .build-tsan .build-asan .build-sim .venv
+	@rm -rf .build .build-tsan .build-asan .build-sim .build-fuzz .venv

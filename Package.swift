@@ -125,3 +125,42 @@ let package = Package(
     ] + modules,
     swiftLanguageModes: [.v6]
 )
+
+// MARK: Fuzzing
+
+/// With MARTLET_FUZZ=1 the package is the fuzz targets and what they need of the rest, which keeps their build short:
+/// neither sockets nor databases. `scripts/fuzz` builds it, with the sanitizers, into a folder of its own.
+if ProcessInfo.processInfo.environment["MARTLET_FUZZ"] == "1" {
+    /// One folder of Tests/Fuzz; libFuzzer has the `main`.
+    func fuzz(_ folder: String, _ dependencies: [Target.Dependency]) -> Target {
+        .executableTarget(
+            name: "fuzz-\(folder.lowercased())", dependencies: ["FuzzSupport"] + dependencies,
+            path: "Tests/Fuzz/\(folder)", swiftSettings: settings + [.unsafeFlags(["-parse-as-library"])])
+    }
+
+    /// A part of a target that otherwise comes with more.
+    func part(_ name: String, _ path: String, _ sources: [String]?, _ dependencies: [Target.Dependency]) -> Target {
+        .target(name: name, dependencies: dependencies, path: path, sources: sources, swiftSettings: settings)
+    }
+
+    let needed: Set<String> = [
+        "CExpat", "COpenSSL", "CIDN2", "XML", "XMPPCore", "XMPPStream", "ModuleKit", "XMPPServer",
+    ]
+    package.products = []
+    package.targets.removeAll { !needed.union(moduleNames).contains($0.name) }
+    package.targets += [
+        part("FuzzSupport", "Tests/Fuzz/Support", nil, ["XML"]),
+        part("StreamFraming", "Sources/XMPPTransport/Framing", nil, ["XMPPCore", "XML"]),
+        part(
+            "ConfigReading", "Sources/martlet", ["Config", "DataDirectory.swift", "StandardModules.swift"],
+            ["XMPPServer", "ModuleKit", "XMPPCore", .product(name: "Yams", package: "Yams")]
+                + moduleNames.map { .target(name: $0) }),
+        fuzz("Stream", ["StreamFraming", "XMPPStream", "XMPPCore", "XML"]),
+        fuzz("XML", ["XMPPCore", "XML"]),
+        fuzz("Address", ["XMPPCore", "XML"]),
+        fuzz("SASL", ["XMPPStream", "XMPPCore", "XML"]),
+        fuzz("Base64", ["XMPPStream"]),
+        fuzz("Config", ["ConfigReading", "XMPPServer", "ModuleKit"]),
+        fuzz("Forms", ["XMPPCore", "XML"]),
+    ]
+}

@@ -25,6 +25,8 @@ public struct Timestamp: Hashable, Sendable, Comparable {
         else { return nil }
         let seconds = Self.days(toYear: year, month, day) * 86_400 + hour * 3600 + minute * 60 + second - offset
         milliseconds = Int64(seconds) * 1000 + Int64(fraction)
+        // An offset can lead out of the calendar.
+        guard (Self.first...Self.last).contains(milliseconds) else { return nil }
     }
 
     private static func days(in month: Int, of year: Int) -> Int {
