@@ -8,7 +8,9 @@ import Testing
 
 @Suite struct ServerMarksTests {
     private func told(_ marks: String) async throws -> [Element] {
-        let server = try await TestServer([RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self])
+        let server = try await TestServer([
+            RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self,
+        ])
         let juliet = try server.login("juliet@example.org/balcony")
         let romeo = try server.login("romeo@example.org/orchard")
         romeo.send("<message to='juliet@example.org' type='chat'><body>Hi</body>\(marks)</message>")
@@ -43,7 +45,9 @@ import Testing
     }
 
     @Test func `a kept message has one stamp of the host, whatever its sender said`() async throws {
-        let server = try await TestServer([RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self])
+        let server = try await TestServer([
+            RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self,
+        ])
         let romeo = try server.login("romeo@example.org/orchard")
         romeo.send(
             """
