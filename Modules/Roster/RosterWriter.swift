@@ -22,7 +22,8 @@ struct RosterWriter {
     ///   - ended: before clients are told.
     func write(
         _ new: RosterItem, over old: RosterItem?, isQuiet: Bool = false, isEdit: Bool = false,
-        with theirs: SharedChange? = nil, carrying: ((SharedChange) -> Void)? = nil, then ended: @escaping (Outcome) -> Void
+        with theirs: SharedChange? = nil, carrying: ((SharedChange) -> Void)? = nil,
+        then ended: @escaping (Outcome) -> Void
     ) {
         guard let owner = account.owner else {
             ended(.failed)
