@@ -117,6 +117,26 @@ def test_one_too_many_from_an_address_is_refused_after_its_password(own):  # noq
     asyncio.run(scene())
 
 
+def test_a_connection_that_fails_to_resume_no_longer_counts(own):  # noqa: F811
+    start(own, {})
+
+    async def scene():
+        romeo = await Client(own, "romeo", "desk", transport="plain").login(sm=True)
+        romeo.cut()
+        await romeo.connect()
+        await romeo.authenticate()
+        # It cannot have handled so many (XEP-0198, section 5); the session stays.
+        romeo.stream.write(f"<resume xmlns='urn:xmpp:sm:3' previd='{romeo.sm.id}' h='4000000000'/>")
+        await romeo.ended_by()
+        _, out, _ = await asyncio.to_thread(run, own, "status")
+        assert table(out)["sessions_detached"] == "1" and table(out)["connections_logged_in"] == "0"
+        assert (await romeo.resume()).tag.endswith("}resumed")
+        _, out, _ = await asyncio.to_thread(run, own, "status")
+        assert table(out)["connections_logged_in"] == "1"
+
+    asyncio.run(scene())
+
+
 def test_an_account_that_sends_too_much_is_read_slowly_and_loses_nothing(own):  # noqa: F811
     start(own, {"rate": 20000, "burst": 20000})
 
@@ -135,6 +155,33 @@ def test_an_account_that_sends_too_much_is_read_slowly_and_loses_nothing(own):  
         assert 2 < time.monotonic() - begin < 8
         _, out, _ = await asyncio.to_thread(run, own, "status")
         assert int(table(out)["reading_slowed"]) > 0
+
+    asyncio.run(scene())
+
+
+def test_silent_clients_are_kept_awake_and_at_last_taken_for_dead(own):  # noqa: F811
+    start(own, {"idle": "13s", "keepalive": "10s"})
+
+    async def scene():
+        silent = await Client(own, "romeo", "silent", transport="plain").login()
+        managed = await Client(own, "romeo", "managed", transport="plain").login(sm=True)
+        alive = await Client(own, "juliet", "alive", transport="plain").login()
+        before = silent.stream.received_bytes
+        begin = time.monotonic()
+        ended = asyncio.create_task(silent.ended_by(20))
+        while not ended.done():
+            alive.stream.write(" ")
+            await asyncio.sleep(2)
+            if 10.5 < time.monotonic() - begin < 12.5:
+                assert silent.stream.received_bytes == before + 1
+        assert await ended == "connection-timeout"
+        assert 12.9 < time.monotonic() - begin < 17
+        await alive.ping()
+        _, out, _ = await asyncio.to_thread(run, own, "status")
+        assert table(out)["sessions_idle"] == "2" and table(out)["sessions_detached"] == "1"
+        answer = await managed.resume()
+        assert answer.tag.endswith("}resumed")
+        await managed.ping()
 
     asyncio.run(scene())
 
