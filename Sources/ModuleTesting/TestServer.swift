@@ -90,8 +90,9 @@ public final class TestServer {
     }
 
     /// Goes over to other module options, as `reload` does.
-    public func reload(_ modules: [ModuleConfig]) async throws {
+    public func reload(_ modules: [ModuleConfig], adjust: (inout ServerConfig) -> Void = { _ in }) async throws {
         config = try Self.config(config.hosts.map(\.name), modules)
+        adjust(&config)
         let (server, config) = (server, config)
         let failure: CommandError? = await pump {
             do throws(CommandError) {

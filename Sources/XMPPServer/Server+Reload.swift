@@ -23,13 +23,14 @@ extension Server {
             await stop(groups, keeping: oldGroups)
             return steps
         }
-        admission.use(config.limits.unauthenticated)
+        admission.use(config.limits)
         throttle.use(config.limits.failedLogins)
         _ = await onEachShard { shard in
             shard.collectMetrics()
             shard.settings = KernelSettings(config, loops: self.shards.count)
             var problems: [String] = []
             shard.world = ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems)
+            for account in shard.accounts.values { account.limitRate() }
             for session in shard.sessions.values { session.watchSilence() }
         }
         current.withLock { current in

@@ -36,16 +36,18 @@ public final class Server: Sendable {
         self.secret = secret
         self.log = log
         types = modules
-        admission = Admission(config.limits.unauthenticated)
+        admission = Admission(config.limits)
         throttle = LoginThrottle(config.limits.failedLogins)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
         registry = AccountRegistry(storage: storage, pool: self.pool, office: office, hosts: config.hosts)
         let settings = KernelSettings(config, loops: loops.count)
-        let (office, registry, empty) = (office, registry, World(generation: 0, hosts: [:], domains: [:]))
+        let (office, registry, admission) = (office, registry, admission)
+        let empty = World(generation: 0, hosts: [:], domains: [:])
         shards = loops.map {
             Shard(
-                loop: $0, office: office, storage: storage, registry: registry, settings: settings, world: empty,
-                metrics: metrics, log: log)
+                loop: $0, office: office, storage: storage, registry: registry, admission: admission,
+                settings: settings,
+                world: empty, metrics: metrics, log: log)
         }
         registry.links = shards.map(\.link)
         current = Mutex(Current(config: config, groups: groups, generation: 1))
@@ -124,12 +126,14 @@ public final class Server: Sendable {
 
     func policy(of host: String, _ table: HostTable) -> HostPolicy {
         let auth = auth(of: host)
-        let attempts = current.withLock { $0.config.limits.unauthenticated.attempts }
+        let limits = current.withLock { $0.config.limits }
         return HostPolicy(
             authentication: AuthenticationPolicy(
                 mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,
-                iterations: auth.iterations, secret: secret, attempts: attempts),
-            streamManagement: true, features: table.streamFeatures.map(StreamFeature.init),
+                iterations: auth.iterations, secret: secret,
+                attempts: limits.unauthenticated.attempts),
+            streamManagement: true,
+            features: StreamLimits.features(limits, table) + table.streamFeatures.map(StreamFeature.init),
             requests: table.streamRequests.requests)
     }
 

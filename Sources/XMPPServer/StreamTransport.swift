@@ -22,7 +22,8 @@ public protocol StreamTransport: AnyObject {
     /// The addresses that the client's certificate has for itself, if it showed one in the handshake and this host
     /// (canonical name) believes who signed it.
     func certifiedAddresses(for host: String) -> [String]
-    /// When the last bytes came, white space too; at first when the connection was made.
+    /// When the last bytes came, white space too, or could have come: when the connection was made, and when reading
+    /// went on after a pause.
     var lastHeard: Instant { get }
 
     /// Applies from the next bytes on.
@@ -36,6 +37,8 @@ public protocol StreamTransport: AnyObject {
     func sendAnswer(h: UInt32)
     /// `<r/>`.
     func sendRequest()
+    /// White space, where that means nothing (RFC 6120 §4.6.1), unless something is under way already.
+    func keepAlive()
     /// Renders the stanza; the receipt is let go when the kernel has taken its bytes (nil: nobody waits).
     func send(_ stanza: Stanza, receipt: Receipt?)
 
@@ -81,6 +84,7 @@ public protocol StreamHandler: AnyObject {
 
 extension StreamTransport {
     public func certifiedAddresses(for host: String) -> [String] { [] }
+    public func keepAlive() {}
     public func sendAnswer(h: UInt32) { send(XMLTree(StreamManagementElement.answerElement(h: h))) }
     public func sendRequest() { send(XMLTree(StreamManagementElement.requestElement)) }
 }

@@ -11,8 +11,7 @@ extension Connection: ChannelInboundHandler {
         descriptor = Self.descriptor(of: context)
         guard phase != .moved else { return arrive() }
         origin.counters.accepted.increment()
-        handler = origin.makeHandler(self)
-        if origin.options.security == .direct, phase == .open { awaitHandshake() }
+        if origin.options.proxies.isEmpty { welcome() } else { awaitAnnouncement() }
     }
 
     static func descriptor(of context: ChannelHandlerContext) -> CInt {

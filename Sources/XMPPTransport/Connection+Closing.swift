@@ -15,7 +15,7 @@ extension Connection {
     func close(_ error: StreamError?) {
         switch phase {
         case .open: break
-        case .securing: return abort()
+        case .announcing, .securing: return abort()
         case .moving, .moved:
             closeAfterMove = closeAfterMove ?? CloseRequest(error: error)
             return
@@ -83,7 +83,7 @@ extension Connection {
                 return
             }
             if flags.contains(.dead) { finish() } else { beginClosing() }
-        case .securing: if flags.contains(.dead) { finish() } else { abort() }
+        case .announcing, .securing: if flags.contains(.dead) { finish() } else { abort() }
         case .closing: if flags.contains(.dead) { finish() } else { advanceClosing() }
         case .moving: break
         case .moved, .closed: break

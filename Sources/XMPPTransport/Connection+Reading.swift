@@ -24,6 +24,7 @@ extension Connection {
         case .open:
             if flags.contains(.deaf) { return }
             if mustHold { hold(bytes) } else { consume(bytes) }
+        case .announcing: collectAnnouncement(bytes)
         case .securing: consume(bytes)
         case .moving: hold(bytes)
         case .moved, .closing, .closed: break
@@ -99,6 +100,8 @@ extension Connection {
     func resumeNow() {
         flags.remove(.resumeRequested)
         guard phase == .open, moveTarget == nil else { return }
+        // While nothing was read the peer was not silent.
+        lastHeard = nioLoop.now
         goOn()
     }
 

@@ -13,6 +13,8 @@ internal import XMPPServer
 final class Connection: @unchecked Sendable {
     enum Phase: UInt8 {
         case open
+        /// Comes from a proxy that has not said for whom.
+        case announcing
         /// TLS is being negotiated.
         case securing
         /// Still on the old loop; arriving bytes are held back.
@@ -63,7 +65,8 @@ final class Connection: @unchecked Sendable {
 
     var nioLoop: NIOLoop
     let origin: ListenerState
-    let peer: PeerInfo
+    /// The client, also behind a proxy, as soon as that has said who it is.
+    var peer: PeerInfo
     var handler: (any StreamHandler)?
     let framing: TCPStreamFraming
 
@@ -126,7 +129,7 @@ final class Connection: @unchecked Sendable {
         switch phase {
         case .open: if flags.contains(.wantsWritable) { tellWritable() }
         case .closing: advanceClosing()
-        case .securing, .moving, .moved, .closed: break
+        case .announcing, .securing, .moving, .moved, .closed: break
         }
         if !flags.isDisjoint(with: [.dead, .inputEnded]) { advanceEnd() }
         // A move is the last thing that happens here: nothing of this turn may be left on the loop.
@@ -136,6 +139,7 @@ final class Connection: @unchecked Sendable {
     // MARK: Timers
 
     enum Deadline: Int {
+        case announcement
         case handshake
         case linger
         case move
@@ -205,6 +209,9 @@ extension Connection: TimerTarget {
     func timerFired(_ tag: Int) {
         timer = nil
         switch Deadline(rawValue: tag) {
+        case .announcement:
+            origin.counters.announcementsRefused.increment()
+            abort()
         case .handshake:
             origin.counters.handshakeTimeouts.increment()
             abort()
@@ -248,6 +255,12 @@ extension Connection: StreamTransport {
 
     func sendRequest() {
         outputForSending()?.bytes.append("<r xmlns='urn:xmpp:sm:3'/>")
+    }
+
+    /// What is under way already shows a broken connection as well.
+    func keepAlive() {
+        guard phase == .open, output == nil, backlog == nil, !framing.isMessageBased else { return }
+        outputForSending()?.bytes.append(" ")
     }
 
     func send(_ element: XMLTree) {

@@ -5,7 +5,7 @@ internal import NIOCore
 internal import NIOPosix
 internal import Synchronization
 public import XML
-internal import XMPPServer
+public import XMPPServer
 
 /// Where to listen, and what is spoken there.
 public struct ListenerOptions: Sendable, Hashable {
@@ -31,11 +31,15 @@ public struct ListenerOptions: Sendable, Hashable {
     public var lingerTimeout: Duration
     /// What a stream begins with.
     public var limits: XMLLimits
+    /// Whoever connects must be one of them, and say for whom (PROXY protocol). Empty: clients connect themselves.
+    public var proxies: [AddressRange]
+    /// How long the other end may be without a sign of life to the kernel; nil: as the system thinks fit.
+    public var lostTimeout: Duration?
 
     public init(
         address: String, port: Int, security: Security = .startTLS, backlog: Int = 1024,
         handshakeTimeout: Duration = .seconds(30), lingerTimeout: Duration = .seconds(5),
-        limits: XMLLimits = .unauthenticated
+        limits: XMLLimits = .unauthenticated, proxies: [AddressRange] = [], lostTimeout: Duration? = nil
     ) {
         self.address = address
         self.port = port
@@ -44,6 +48,8 @@ public struct ListenerOptions: Sendable, Hashable {
         self.handshakeTimeout = handshakeTimeout
         self.lingerTimeout = lingerTimeout
         self.limits = limits
+        self.proxies = proxies
+        self.lostTimeout = lostTimeout
     }
 }
 
@@ -57,6 +63,10 @@ public struct ListenerCounts: Hashable, Sendable {
     public var handshakes = 0
     public var handshakeFailures = 0
     public var handshakeTimeouts = 0
+    /// Connections that came from nobody who may announce clients.
+    public var strangers = 0
+    /// Proxies that did not say in the right form for whom they connect, or not in time.
+    public var announcementsRefused = 0
     /// Streams cut because clear bytes followed `<starttls/>`.
     public var injections = 0
 }
@@ -79,6 +89,8 @@ final class ListenerState: Sendable {
         let handshakeFailures = Counter()
         let handshakeTimeouts = Counter()
         let injections = Counter()
+        let strangers = Counter()
+        let announcementsRefused = Counter()
     }
 
     let options: ListenerOptions
@@ -124,6 +136,8 @@ public final class Listener: Sendable {
             handshakes: state.counters.handshakes.value,
             handshakeFailures: state.counters.handshakeFailures.value,
             handshakeTimeouts: state.counters.handshakeTimeouts.value,
+            strangers: state.counters.strangers.value,
+            announcementsRefused: state.counters.announcementsRefused.value,
             injections: state.counters.injections.value)
     }
 
@@ -164,6 +178,7 @@ extension ListenerState {
         let bootstrap = ServerBootstrap(group: accepting.eventLoop, childGroup: group)
             .serverChannelOption(.backlog, value: Int32(clamping: options.backlog))
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
+            .serverChannelOptions(for: options.lostTimeout)
             .serverChannelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     try channel.pipeline.syncOperations.addHandler(AcceptPause())
@@ -183,6 +198,7 @@ extension ListenerState {
     }
 
     private struct NoDescriptorLeft: Error {}
+    private struct Stranger: Error {}
 
     private func welcome(_ channel: any Channel, _ loops: [NIOLoop]) throws {
         guard let loop = loops.first(where: { $0.eventLoop === channel.eventLoop }) else { return }
@@ -193,8 +209,34 @@ extension ListenerState {
             counters.refused.increment()
             throw NoDescriptorLeft()
         }
+        let peer = PeerInfo(channel.remoteAddress)
+        guard options.proxies.isEmpty || options.proxies.contains(where: { $0.contains(peer.address) }) else {
+            counters.strangers.increment()
+            throw Stranger()
+        }
         try Connection.tune(channel, loop)
-        try operations.addHandler(Connection(loop, peer: PeerInfo(channel.remoteAddress), origin: self))
+        try operations.addHandler(Connection(loop, peer: peer, origin: self))
+    }
+}
+
+extension ServerBootstrap {
+    /// Has the kernel find out when a peer is gone without a word. Set where connections are accepted, which inherit
+    /// it: no call for each of them.
+    ///
+    /// Bytes that nobody acknowledges count from when they were sent; a silent connection is probed after half of the
+    /// time, then six times in the rest of it.
+    fileprivate func serverChannelOptions(for timeout: Duration?) -> ServerBootstrap {
+        guard let timeout else { return self }
+        let seconds = Int(clamping: max(2, min(timeout.components.seconds, 2_000_000)))
+        let tcp = NIOBSDSocket.OptionLevel.tcp
+        func option(_ name: CInt) -> ChannelOptions.Types.SocketOption {
+            ChannelOptions.Types.SocketOption(level: tcp, name: NIOBSDSocket.Option(rawValue: name))
+        }
+        return serverChannelOption(.socketOption(.so_keepalive), value: 1)
+            .serverChannelOption(option(TCP_KEEPIDLE), value: min(seconds / 2, 32_767))
+            .serverChannelOption(option(TCP_KEEPINTVL), value: min(max(1, seconds / 12), 32_767))
+            .serverChannelOption(option(TCP_KEEPCNT), value: 6)
+            .serverChannelOption(option(TCP_USER_TIMEOUT), value: seconds * 1000)
     }
 }
 

@@ -27,6 +27,15 @@ final class Listeners: Sendable {
         self.server = server
     }
 
+    /// For `status`.
+    var rows: [[String]] {
+        let counts = opened.withLock { $0.map(\.listener.counts) }
+        return [
+            ["proxies_refused", String(counts.reduce(0) { $0 + $1.strangers })],
+            ["proxy_headers_refused", String(counts.reduce(0) { $0 + $1.announcementsRefused })],
+        ]
+    }
+
     var names: [String] { opened.withLock { $0.map(\.name) } }
 
     /// Opens every listener of the config.
@@ -65,7 +74,8 @@ final class Listeners: Sendable {
                 address: address, port: listener.port,
                 security: security(TLSMode(rawValue: listener.tls.rawValue) ?? .required),
                 handshakeTimeout: config.limits.unauthenticated.timeout,
-                limits: config.limits.unauthenticated.elements.xml)
+                limits: config.limits.unauthenticated.elements.xml, proxies: listener.proxies,
+                lostTimeout: config.limits.lost)
         }
     }
 

@@ -52,7 +52,7 @@ final class MartletServer: RunningServer {
         case "backup": return try backup(to: input.arguments["directory"] ?? "")
         case "status":
             guard case .table(let columns, let rows) = try await server.run(command, input) else { break }
-            return .table(columns: columns, rows: rows + watch.rows)
+            return .table(columns: columns, rows: rows + ports.rows + watch.rows)
         default: break
         }
         return try await server.run(command, input)

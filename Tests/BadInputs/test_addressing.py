@@ -171,6 +171,45 @@ def test_line_16_sessions_of_one_user_are_limited(server):
     asyncio.run(scene())
 
 
+def test_line_16_resources_that_look_alike_are_two(server):
+    """Nobody's session ends, and nobody gets another one's stanzas, because of a name that looks the same."""
+
+    async def scene():
+        latin, cyrillic = await bound(server, "mallory", "lair"), await bound(server, "mallory", "l\u0430ir")
+        assert latin.jid != cyrillic.jid
+        alice = await bound(server, "alice")
+        alice.send(f"<message to='{cyrillic.jid}' id='alike' type='chat'><body>x</body></message>")
+        assert (await cyrillic.message()).get("id") == "alike"
+        await latin.ping()
+        assert not any(getattr(event, "attrib", {}).get("id") == "alike" for event in latin.stream.events)
+
+    asyncio.run(scene())
+
+
+@pytest.mark.differs("prosody", "no limit")
+def test_line_16_ten_thousand_resources_of_one_user(server):
+    """All sessions are taken, and one connection goes on asking: it is refused each time, and cut in the end."""
+
+    async def scene():
+        clients = [await at(server, "authenticated") for _ in range(50)]
+        for number, client in enumerate(clients):
+            await client.bind(f"taken-{number}")
+        greedy = await at(server, "authenticated")
+        for number in range(10_000):
+            if greedy.stream.over:
+                break
+            greedy.stream.write(f"<iq type='set' id='b'><bind xmlns='{BIND}'><resource>r{number}</resource></bind></iq>")
+            await greedy.stream.drain()
+        seen = await greedy.stream.ends()
+        answers = [event for event in seen if getattr(event, "tag", "") == qname(CLIENT, "iq")]
+        assert answers and all(answer.get("type") == "error" for answer in answers)
+        assert {condition(answer.find(qname(CLIENT, "error"))) for answer in answers} == {"resource-constraint"}
+        for client in clients:
+            await client.close()
+
+    asyncio.run(scene())
+
+
 # -- line 17
 
 FORGED = {

@@ -169,6 +169,8 @@ tls: {{certificate: {certificate}, key: {key}}}
 listen:
   - {{port: {port}, address: 127.0.0.1, tls: none}}
   - {{port: {tls_port}, address: 127.0.0.1, tls: direct}}
+# All clients come from one address.
+limits: {{authenticated: {{connections_per_address: 1000000}}}}
 modules:
   messages: {{}}
   offline: {{}}

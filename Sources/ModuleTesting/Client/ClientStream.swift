@@ -20,6 +20,7 @@ final class ClientStream: MemoryPeer {
     var isReading: Bool { client?.isReading ?? true }
 
     func read(_ bytes: [UInt8]) {
+        if bytes == [0x20] { client?.keptAlive() }
         framing.feed(bytes) { event in
             guard let client else { return .stop }
             switch event {

@@ -256,6 +256,10 @@ public final class MemoryTransport: StreamTransport {
         render { framing.write(element, into: $0) }
     }
 
+    public func keepAlive() {
+        if !framing.isMessageBased, pendingBytes == 0 { render { $0.append(" ") } }
+    }
+
     public func send(_ stanza: Stanza, receipt: Receipt?) {
         render(receipt) { framing.write(stanza, into: $0) }
     }
@@ -281,6 +285,7 @@ public final class MemoryTransport: StreamTransport {
         if moveTarget != nil { return move() }
         if resumes, phase == .open {
             resumes = false
+            lastHeard = loop.now
             goOn()
         }
     }

@@ -62,6 +62,8 @@ public final class TestClient {
     public var inbox: [Element] = []
     /// Stream errors, failures of SASL and of stream management.
     public private(set) var errors: [Element] = []
+    /// White space that the server sent by itself.
+    public private(set) var keepalives = 0
     /// False: leaves what comes in the network.
     public var isReading = true
 
@@ -168,6 +170,10 @@ public final class TestClient {
     func connectionEnded(_ stream: ClientStream) {
         guard stream === self.stream else { return }
         leave()
+    }
+
+    func keptAlive() {
+        keepalives += 1
     }
 
     func record(_ element: Element) {

@@ -23,6 +23,8 @@ final class LocalAccount: Account {
     /// Made when the first message has to wait.
     private var storedSpool: AccountSpool?
     private var inbox: [Waiting] = []
+    /// How much its sessions may send; nil: as much as they like.
+    private(set) var rate: AccountRate?
     /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
     private var endedSessions: [(id: String, h: UInt32)] = []
 
@@ -33,11 +35,19 @@ final class LocalAccount: Account {
         self.isTemporary = isTemporary
         isResident = isTemporary
         table = shard.world.hosts[address.domain]
+        limitRate()
     }
 
     /// After a reload.
     func worldChanged() {
         table = shard.world.hosts[address.domain]
+    }
+
+    /// By the limits as they are now; what was sent before still counts if they are the same.
+    func limitRate() {
+        let limits = shard.settings.limits.authenticated
+        guard let bytes = limits.rate else { return rate = nil }
+        if rate?.isSame(bytes, burst: limits.burst) != true { rate = AccountRate(bytes, burst: limits.burst) }
     }
 
     var kernel: any Kernel { shard }

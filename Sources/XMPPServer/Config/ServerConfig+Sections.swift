@@ -42,11 +42,14 @@ public struct ListenerConfig: Sendable, Hashable {
     /// Numeric; `*` stands for every address of the machine.
     public var address: String
     public var tls: TLS
+    /// Those who announce clients by the PROXY protocol; nobody else may connect then. Empty: clients do.
+    public var proxies: [AddressRange]
 
-    public init(port: Int, address: String = "*", tls: TLS = .required) {
+    public init(port: Int, address: String = "*", tls: TLS = .required, proxies: [AddressRange] = []) {
         self.port = port
         self.address = address
         self.tls = tls
+        self.proxies = proxies
     }
 
     init(from section: inout ConfigSection) {
@@ -65,6 +68,22 @@ public struct ListenerConfig: Sendable, Hashable {
             section.warn("tls", "passwords and messages of clients that do not ask for TLS go in clear text")
         case .none: section.warn("tls", "passwords and messages of all clients of this port go in clear text")
         case .required, .direct: break
+        }
+        proxies = Self.proxies(&section)
+    }
+
+    private static func proxies(_ section: inout ConfigSection) -> [AddressRange] {
+        let texts = section.strings(
+            "proxy", most: 1000, isRequired: section.has("proxy"),
+            "Addresses or networks (`10.0.0.0/8`) of the proxies in front of this port. Each connection then has to come "
+                + "from one of them and begin with a header of the PROXY protocol, version 1 or 2, which is believed.")
+        return texts.compactMap { text in
+            guard let range = AddressRange(text) else {
+                section.error("proxy", "\(text.quotedForPrint) is neither an address nor a network like 10.0.0.0/8")
+                return nil
+            }
+            if range.isEverybody { section.warn("proxy", "\(text) lets anybody pretend to be at any address") }
+            return range
         }
     }
 
@@ -87,14 +106,17 @@ public struct LimitsConfig: Sendable, Hashable {
     public var unauthenticated: Unauthenticated
     public var authenticated: Authenticated
     public var failedLogins: FailedLogins
+    /// How long the other end of a connection may be without a sign of life to the kernel.
+    public var lost: Duration
 
     public init(
         unauthenticated: Unauthenticated = Unauthenticated(), authenticated: Authenticated = Authenticated(),
-        failedLogins: FailedLogins = FailedLogins()
+        failedLogins: FailedLogins = FailedLogins(), lost: Duration = .seconds(600)
     ) {
         self.unauthenticated = unauthenticated
         self.authenticated = authenticated
         self.failedLogins = failedLogins
+        self.lost = lost
     }
 
     init(from section: inout ConfigSection) {
@@ -104,6 +126,10 @@ public struct LimitsConfig: Sendable, Hashable {
         authenticated = Authenticated(from: &after)
         var failed = section.section("failed_logins", "What guessing passwords costs.")
         failedLogins = FailedLogins(from: &failed)
+        lost = section.duration(
+            "lost", default: .seconds(600), in: .seconds(10) ... .hours(24),
+            "A connection whose other end acknowledges nothing for this long is cut: neither what was sent to it nor the "
+                + "probes that the system sends after half of this time in silence.")
     }
 
     /// Bounds of one element below the stream: a stanza, or a step of the negotiation.
@@ -177,36 +203,6 @@ public struct LimitsConfig: Sendable, Hashable {
                 "connections_per_address", default: value.connectionsPerAddress, in: 1...1_000_000,
                 "The same for one address (for IPv6: one /64).")
             if elements.bytes > bytes { section.error("element", "is larger than `bytes` of the same section") }
-        }
-    }
-
-    public struct Authenticated: Sendable, Hashable {
-        public var elements: Elements
-        /// Per account.
-        public var sessions: Int
-        /// Bytes that a session may leave unread.
-        public var unread: Int
-
-        public init(
-            elements: Elements = Elements(bytes: 256 << 10, depth: 64, attributes: 64, count: 8192),
-            sessions: Int = 50, unread: Int = 1 << 20
-        ) {
-            self.elements = elements
-            self.sessions = sessions
-            self.unread = unread
-        }
-
-        init(from section: inout ConfigSection) {
-            let value = Authenticated()
-            // RFC 6120 §13.12: no less than 10,000 bytes may be the limit of a stanza.
-            elements = Elements(from: &section, default: value.elements, mostBytes: 16 << 20)
-            if elements.bytes < 10_000 { section.error("element", "must not be less than 10000 (RFC 6120 §13.12)") }
-            sessions = section.int(
-                "sessions", default: value.sessions, in: 1...10_000, "Most sessions of one account at once.")
-            unread = section.bytes(
-                "unread", default: value.unread, in: (64 << 10)...(1 << 30),
-                "Bytes sent to a session and not yet taken by its client. Above it, a session with stream management is "
-                    + "detached and one without is closed.")
         }
     }
 }

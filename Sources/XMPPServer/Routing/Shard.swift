@@ -12,6 +12,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     let office: PostOffice
     let storage: any StorageBackend
     private let registry: AccountRegistry
+    let admission: Admission
     var settings: KernelSettings
     let log: Logger
     var world: World {
@@ -39,13 +40,14 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     init(
         loop: any Loop, office: PostOffice, storage: any StorageBackend, registry: AccountRegistry,
-        settings: KernelSettings, world: World, metrics factory: any MetricsFactory, log: Logger
+        admission: Admission, settings: KernelSettings, world: World, metrics factory: any MetricsFactory, log: Logger
     ) {
         self.loop = loop
         index = loop.index
         self.office = office
         self.storage = storage
         self.registry = registry
+        self.admission = admission
         self.settings = settings
         self.world = world
         self.log = log
@@ -254,6 +256,12 @@ struct ShardCounts: Sendable {
     var lostReplies = 0
     var failedCommits = 0
     var unstored = 0
+    /// Sessions that were renamed, refused or ended because of another one's resource.
+    var conflicts = 0
+    /// Connections that were taken for dead.
+    var idle = 0
+    /// Pauses of clients whose account sent too much.
+    var slowed = 0
     /// On streams that have a session.
     var authenticationsOutOfTurn = 0
 }

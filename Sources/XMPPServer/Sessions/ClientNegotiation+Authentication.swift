@@ -181,3 +181,8 @@ extension SASLFailure {
     fileprivate static let tooMany = SASLFailure(
         .temporaryAuthFailure, text: "Too many failed logins; try again later.")
 }
+
+extension SASLFailure {
+    /// RFC 6120 §6.5.10: the password was right, and another time it will do.
+    static let crowded = SASLFailure(.temporaryAuthFailure, text: "Too many connections from your address.")
+}

@@ -43,8 +43,7 @@ extension ClientNegotiation {
         }
         trip = nil
         freeTemporary()
-        handOver(to: session)
-        _ = session.resume(over: transport, h: request.h)
+        resume(session, h: request.h)
     }
 
     private func refuseResume(_ request: ResumeRequest) {

@@ -18,6 +18,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private var bytes = 0
     var isOver = false
     private var hasLeft = false
+    /// Counts as logged in at its address; with the session that goes over to it.
+    private var isSeated = false
     var isHandedOver = false
     /// The machine waits for an answer of ours: the client's next element is held back.
     var isWaiting = false
@@ -173,6 +175,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         giveUpAttempt()
         if !hasLeft { server.admission.leave(transport.peer) }
         hasLeft = true
+        if isSeated, !isHandedOver { server.admission.unseat(transport.peer) }
+        isSeated = false
     }
 
     // MARK: Requests
@@ -215,6 +219,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             tls: transport.tls)
         switch table?.verdict(on: event) ?? .close(.hostGone) {
         case .proceed:
+            isSeated = isSeated || server.admission.seat(transport.peer)
+            guard isSeated else { return refuseLogin(.crowded) }
             if authenticated.mechanism == .anonymous {
                 guard shard.makeTemporary(authenticated.account) else { return refuseLogin(.temporary) }
                 temporary = authenticated.account
@@ -253,10 +259,15 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         }
         // The name may have become somebody's account since.
         guard account.isTemporary == (temporary != nil) else { return refuse(.notAuthorized) }
-        let resource = request.resource ?? Bind.makeResource()
+        var resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
-            // RFC 6120 §7.7.2.2: the newer session has the resource.
-            other.close(.conflict)
+            // RFC 6120 §7.7.2.2 leaves the choice to the server.
+            shard.counts.conflicts += 1
+            switch shard.settings.limits.authenticated.conflict {
+            case .refuse where other.isConnected: return refuse(.conflict)
+            case .rename where other.isConnected: resource = Bind.makeResource()
+            case .replace, .refuse, .rename: other.close(.conflict)
+            }
         }
         guard account.sessionCount < shard.settings.limits.authenticated.sessions else {
             return refuse(.resourceConstraint)
@@ -288,9 +299,13 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
                 if let answer = machine.refuseResume(.itemNotFound, h: h) { transport.send(XMLTree(answer)) }
                 return goOn()
             }
-            handOver(to: session)
-            _ = session.resume(over: transport, h: request.h)
+            resume(session, h: request.h)
         }
+    }
+
+    func resume(_ session: ClientSession, h: UInt32) {
+        handOver(to: session)
+        if !session.resume(over: transport, h: h) { server.admission.unseat(transport.peer) }
     }
 
     /// From here on the session hears the transport.

@@ -18,34 +18,56 @@ extension ClientSession {
         detach()
     }
 
-    /// Begins to watch for the modules of the table as it is now; ends what was watched for an earlier one.
+    /// Begins to watch for the kernel and the modules of the table as they are now; ends what was watched before.
     func watchSilence() {
         state[SilenceWatch.self]?.stop()
         state[SilenceWatch.self] = nil
-        guard !hasEnded, let handlers = table?.silence, !handlers.isEmpty else { return }
-        state[SilenceWatch.self] = SilenceWatch(self, handlers)
+        let limits = shard.settings.limits.authenticated
+        guard !hasEnded, let handlers = table?.silence else { return }
+        guard !handlers.isEmpty || limits.idle != nil || limits.keepalive != nil else { return }
+        var awaited = handlers.map { Silence(after: $0.after, handler: $0.handler) }
+        if let keepalive = limits.keepalive {
+            awaited.append(
+                Silence(after: keepalive, isRepeated: true) { ($0 as? ClientSession)?.transport?.keepAlive() })
+        }
+        if let idle = limits.idle {
+            awaited.append(
+                Silence(after: idle) { session in
+                    (session as? ClientSession)?.shard.counts.idle += 1
+                    session.disconnect(.connectionTimeout)
+                })
+        }
+        state[SilenceWatch.self] = SilenceWatch(self, awaited)
     }
 }
 
-/// Waits for a session's client to be silent, for each module that wants to know. Its timers look when the client was
+/// What is done about a client that was silent for so long.
+struct Silence {
+    let after: Duration
+    /// Again after the same time, if it is silent still.
+    var isRepeated = false
+    let handler: (any Session) -> Void
+}
+
+/// Waits for a session's client to be silent, for each one that wants to know. Its timers look when the client was
 /// heard last, so that what is heard costs nothing more than being noted.
 final class SilenceWatch: TimerTarget {
     // Until one of them ends the other: no weak reference, which would make each retain of the session slow.
     private var session: ClientSession?
     private let loop: any Loop
-    private let handlers: [SilenceHandler]
+    private let awaited: [Silence]
     private var timers: [TimerToken]
     /// When the client was heard last before the silence that the handler knows of.
     private var told: [Instant?]
 
-    init(_ session: ClientSession, _ handlers: [SilenceHandler]) {
+    init(_ session: ClientSession, _ awaited: [Silence]) {
         self.session = session
         loop = session.shard.loop
-        self.handlers = handlers
-        told = Array(repeating: nil, count: handlers.count)
+        self.awaited = awaited
+        told = Array(repeating: nil, count: awaited.count)
         timers = []
-        for (index, handler) in handlers.enumerated() {
-            timers.append(loop.schedule(after: handler.after, self, tag: index))
+        for (index, silence) in awaited.enumerated() {
+            timers.append(loop.schedule(after: silence.after, self, tag: index))
         }
     }
 
@@ -56,15 +78,15 @@ final class SilenceWatch: TimerTarget {
 
     func timerFired(_ tag: Int) {
         guard let session, !session.hasEnded else { return }
-        let after = handlers[tag].after
+        let after = awaited[tag].after
         let silence = session.silence
         guard silence >= after, let heard = session.transport?.lastHeard else {
             return wait(for: max(after - silence, .milliseconds(1)), tag)
         }
         wait(for: after, tag)
-        guard told[tag] != heard else { return }
+        guard told[tag] != heard || awaited[tag].isRepeated else { return }
         told[tag] = heard
-        handlers[tag].handler(session)
+        awaited[tag].handler(session)
     }
 
     private func wait(for delay: Duration, _ tag: Int) {

@@ -9,7 +9,10 @@ final class ClientSession: Session, TimerTarget {
     /// Lives as long as the loop does.
     unowned(unsafe) let shard: Shard
 
-    var transport: (any StreamTransport)?
+    /// Counted at its address from before the session has it until the session lets it go.
+    var transport: (any StreamTransport)? {
+        didSet { if let oldValue, oldValue !== transport { shard.admission.unseat(oldValue.peer) } }
+    }
     /// Of the stream: what its stanzas speak that say nothing of it (RFC 6120 §4.7.4).
     var language: String?
     var presence: Stanza?
@@ -24,6 +27,8 @@ final class ClientSession: Session, TimerTarget {
     /// Answers that the next stanza waits for (RFC 6120 §10.1).
     private var holds = 0
     private(set) var isPaused = false
+    /// The account has sent too much: the next stanza waits for a timer.
+    private var isSlowed = false
     var isSpeaking = false
     private var requests: [String: (answer: (Stanza?) -> Void, timer: TimerToken)] = [:]
     private var requestTimers: [Int: String] = [:]
@@ -35,6 +40,7 @@ final class ClientSession: Session, TimerTarget {
         static let pressure = -3
         static let resumedAnyway = -4
         static let answer = -5
+        static let slowed = -6
     }
 
     init(_ address: JID, of account: LocalAccount, over transport: any StreamTransport) {
@@ -138,7 +144,26 @@ final class ClientSession: Session, TimerTarget {
             _ = shard.loop.schedule(after: .milliseconds(100), self, tag: Tag.pressure)
             return .pause
         }
+        if let delay = localAccount.rate?.delay(shard.loop.now) {
+            isPaused = true
+            slow(delay)
+            return .pause
+        }
         return .proceed
+    }
+
+    /// Waits until the account may send again. Looks now and then, so that a session that has ended is not kept by it.
+    private func slow(_ delay: Duration) {
+        guard !isSlowed else { return }
+        isSlowed = true
+        shard.counts.slowed += 1
+        _ = shard.loop.schedule(after: min(delay, .seconds(5)), self, tag: Tag.slowed)
+    }
+
+    private func slowedEnough() {
+        isSlowed = false
+        guard !hasEnded else { return }
+        if isPaused, let delay = localAccount.rate?.delay(shard.loop.now) { slow(delay) } else { resumeIfPossible() }
     }
 
     /// The next stanza waits until `release`.
@@ -152,7 +177,10 @@ final class ClientSession: Session, TimerTarget {
     }
 
     func resumeIfPossible() {
-        guard isPaused, holds == 0, outstanding?.mustPause != true, !shard.storage.isPressed, !hasEnded else { return }
+        guard isPaused, !isSlowed, holds == 0, outstanding?.mustPause != true, !shard.storage.isPressed, !hasEnded
+        else {
+            return
+        }
         isPaused = false
         transport?.resumeReading()
     }
@@ -200,6 +228,7 @@ final class ClientSession: Session, TimerTarget {
         case Tag.pressure: resumePressed()
         case Tag.resumedAnyway: finishResuming()
         case Tag.answer: answerDue()
+        case Tag.slowed: slowedEnough()
         default:
             guard let id = requestTimers.removeValue(forKey: tag), let request = requests.removeValue(forKey: id) else {
                 return
@@ -263,6 +292,7 @@ final class ClientSession: Session, TimerTarget {
 extension ClientSession: StreamHandler {
     func received(_ element: XMLTree) -> Directive {
         guard !hasEnded else { return .stop }
+        localAccount.rate?.spend(element.byteCount, shard.loop.now)
         switch element.root.namespace {
         case .client where Stanza.kind(of: element) != nil: return take(element)
         case .streamManagement: return manage(element.root)

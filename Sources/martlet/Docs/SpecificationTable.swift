@@ -19,6 +19,7 @@ enum SpecificationTable {
         .xep(368, version: "1.1.0", missing: "server-to-server"),
         .xep(440, version: "1.0.0"),
         .xep(474, version: "0.5.0"),
+        .xep(478, version: "0.2.0", missing: "server-to-server"),
     ]
 
     /// docs/XEPS.md.
