@@ -32,7 +32,7 @@ extension LimitsConfig {
 
         public init(
             elements: Elements = Elements(bytes: 256 << 10, depth: 64, attributes: 64, count: 8192),
-            sessions: Int = 50, unread: Int = 1 << 20, connectionsPerAddress: Int = 10_000,
+            sessions: Int = 50, unread: Int = 1 << 20, connectionsPerAddress: Int = 100_000,
             conflict: Conflict = .replace, idle: Duration? = nil, keepalive: Duration? = nil, rate: Int? = nil,
             burst: Int = 256 << 10
         ) {

@@ -1,0 +1,62 @@
+import ModuleKit
+import ModuleTesting
+import Testing
+import XMPPServer
+
+/// RFC 6121 §4.5: however a session ends, those who saw it see it go, once, and so do those whom it told directly.
+@Suite struct EndingTests {
+    enum Way: CaseIterable, Sendable {
+        case saysGoodbye, losesTheConnection, isNotResumedInTime, isKicked, losesTheResource, hasAnotherPassword
+        case losesTheAccount, doesNotRead, breaksTheRules
+    }
+
+    @Test(arguments: Way.allCases) func `whoever saw a session sees it go`(_ way: Way) async throws {
+        let server = try await TestServer(standardModules)
+        let juliet = try server.login("juliet@example.org/balcony")
+        let mercutio = try server.login("mercutio@example.org/square")
+        let romeo = try server.login("romeo@example.org/orchard", management: way == .isNotResumedInTime)
+        server.befriend(romeo, juliet)
+        romeo.send("<presence to='mercutio@example.org/square'/>")
+        server.settle()
+        for client in [juliet, mercutio] { client.inbox = [] }
+        try await end(romeo, way, server)
+        server.settle()
+        for client in [juliet, mercutio] {
+            let gone = client.inbox.filter {
+                $0.name == "presence" && $0[attribute: "from"] == "romeo@example.org/orchard"
+                    && $0[attribute: "type"] == "unavailable"
+            }
+            #expect(gone.count == 1, "\(client.account) after \(way)")
+        }
+        await server.stop()
+    }
+
+    private func end(_ romeo: TestClient, _ way: Way, _ server: TestServer) async throws {
+        let address = "romeo@example.org"
+        let kernel = server.server
+        switch way {
+        case .saysGoodbye: romeo.end()
+        case .losesTheConnection: romeo.cut()
+        case .isNotResumedInTime:
+            romeo.cut()
+            server.advance(by: .minutes(11))
+        case .isKicked:
+            let input = CommandInput(arguments: ["address": address])
+            let output = await server.pump { try? await kernel.run("kick", input) }
+            #expect(output == .done("1 session of romeo@example.org ended"))
+        case .losesTheResource: _ = try server.login("\(address)/orchard", priority: nil)
+        case .hasAnotherPassword:
+            let account = try #require(BareJID(address))
+            _ = await server.pump { try? await kernel.setPassword("another one", of: account) }
+        case .losesTheAccount: await server.removeAccount(address)
+        case .doesNotRead:
+            romeo.isReading = false
+            let mercutio = try server.login("mercutio@example.org/loud")
+            for index in 0..<30 {
+                mercutio.send(message(to: "\(address)/orchard", String(repeating: "x", count: 60_000), id: "\(index)"))
+                server.settle()
+            }
+        case .breaksTheRules: romeo.sendRaw("<nonsense xmlns='urn:nonsense'/>")
+        }
+    }
+}
