@@ -16,7 +16,7 @@ import XMPPServer
 
     @Test func `are generous, and nobody is watched or slowed, unless it says so`() throws {
         let limits = LimitsConfig()
-        #expect(limits.authenticated.connectionsPerAddress == 10_000)
+        #expect(limits.authenticated.connectionsPerAddress == 100_000)
         #expect((limits.authenticated.idle, limits.authenticated.keepalive) == (nil, nil))
         #expect(limits.authenticated.rate == nil)
         #expect(limits.lost == .seconds(600))
