@@ -27,6 +27,8 @@ final class ClientSession: Session, TimerTarget {
     /// Answers that the next stanza waits for (RFC 6120 §10.1).
     private var holds = 0
     private(set) var isPaused = false
+    /// A timer will look whether the storage has caught up.
+    private var awaitsStorage = false
     /// The account has sent too much: the next stanza waits for a timer.
     private var isSlowed = false
     var isSpeaking = false
@@ -141,7 +143,7 @@ final class ClientSession: Session, TimerTarget {
         }
         if shard.storage.isPressed {
             isPaused = true
-            _ = shard.loop.schedule(after: .milliseconds(100), self, tag: Tag.pressure)
+            awaitStorage()
             return .pause
         }
         if let delay = localAccount.rate?.delay(shard.loop.now) {
@@ -177,10 +179,8 @@ final class ClientSession: Session, TimerTarget {
     }
 
     func resumeIfPossible() {
-        guard isPaused, !isSlowed, holds == 0, outstanding?.mustPause != true, !shard.storage.isPressed, !hasEnded
-        else {
-            return
-        }
+        guard isPaused, !isSlowed, holds == 0, outstanding?.mustPause != true, !hasEnded else { return }
+        guard !shard.storage.isPressed else { return awaitStorage() }
         isPaused = false
         transport?.resumeReading()
     }
@@ -225,7 +225,9 @@ final class ClientSession: Session, TimerTarget {
         switch tag {
         case Tag.spill: spillDue()
         case Tag.resumeEnds: end(.timedOut)
-        case Tag.pressure: resumePressed()
+        case Tag.pressure:
+            awaitsStorage = false
+            resumeIfPossible()
         case Tag.resumedAnyway: finishResuming()
         case Tag.answer: answerDue()
         case Tag.slowed: slowedEnough()
@@ -237,12 +239,11 @@ final class ClientSession: Session, TimerTarget {
         }
     }
 
-    private func resumePressed() {
-        if shard.storage.isPressed, !hasEnded {
-            _ = shard.loop.schedule(after: .milliseconds(100), self, tag: Tag.pressure)
-        } else {
-            resumeIfPossible()
-        }
+    /// Looks again soon, as long as the storage alone is in the way.
+    private func awaitStorage() {
+        guard !awaitsStorage else { return }
+        awaitsStorage = true
+        _ = shard.loop.schedule(after: .milliseconds(100), self, tag: Tag.pressure)
     }
 
     // MARK: Ending
