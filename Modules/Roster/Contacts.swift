@@ -56,6 +56,10 @@ struct Contacts: ContactService {
             envelope.shared?.end(.conflict)
             return
         }
+        guard !roster.turns.isFull else {
+            envelope.shared?.end(.failed)
+            return handler.ended(.failure(.resourceConstraint))
+        }
         let change = SubscriptionChange(
             envelope: envelope, contact: contact, roster: roster, account: account, limit: limit, handler: handler)
         roster.turns.take(
@@ -90,7 +94,7 @@ private struct SubscriptionChange {
             handler.ended(.success(outcome.effect))
             return roster.turns.done(contact)
         }
-        if outcome.item.isNeeded, old?.isNeeded != true, roster.count >= limit {
+        if outcome.item.isNeeded, old?.isNeeded != true, !roster.hasRoom(limit) {
             envelope.shared?.end(.failed)
             handler.ended(.failure(.resourceConstraint))
             return roster.turns.done(contact)

@@ -56,6 +56,11 @@ final class Roster {
     private(set) var count = 0
     /// Items that were removed and are remembered for clients that were away.
     var removedCount: Int { entries.count - count }
+    /// Contacts and requests that are on their way to the disk.
+    var adding = 0
+
+    /// For one more, with those that are on their way.
+    func hasRoom(_ limit: Int) -> Bool { count + adding < limit }
 
     // MARK: Reading
 
@@ -191,17 +196,21 @@ final class Turns {
         var begin: () -> Void
     }
 
+    /// Further changes than these, of all contacts, are refused: they come faster than the disk takes them.
+    private static let most = 1000
+
     private var waiting: [BareJID: [Turn]] = [:]
+    /// Changes under way or waiting.
+    private var count = 0
     /// Contacts at whose account the first change waits to be written.
     private var away: Set<BareJID> = []
 
-    var isEmpty: Bool { waiting.isEmpty }
-    /// Changes under way or waiting.
-    var count: Int { waiting.values.reduce(0) { $0 + $1.count } }
+    var isFull: Bool { count >= Self.most }
 
     /// Begins now, or behind what is under way. What the contact sent goes before what our client wants next: the
     /// contact's account may wait for it, and must not wait for something that waits for that account.
     func take(_ contact: BareJID, _ turn: Turn) {
+        count += 1
         guard let turns = waiting[contact], let first = turns.first else {
             waiting[contact] = [turn]
             return turn.begin()
@@ -211,6 +220,7 @@ final class Turns {
     }
 
     func done(_ contact: BareJID) {
+        count -= 1
         waiting[contact]?.removeFirst()
         beginNext(contact)
     }

@@ -59,7 +59,7 @@ struct RosterEdit {
     ) {
         let roster = writer.roster
         let old = roster[contact]
-        if old?.isNeeded != true, roster.count >= limits.items {
+        if old?.isNeeded != true, !roster.hasRoom(limits.items) {
             responder.answer(.failure(.resourceConstraint))
             return roster.turns.done(contact)
         }

@@ -63,6 +63,7 @@ private final class Write {
         self.roster = roster
         self.account = account
         self.ended = ended
+        if change.isAddition { roster.adding += 1 }
     }
 
     func wasCarried(_ outcome: SharedChange.Outcome) {
@@ -86,6 +87,7 @@ private final class Write {
     }
 
     private func finish(_ outcome: RosterWriter.Outcome) {
+        if change.isAddition { roster.adding -= 1 }
         if case .done = outcome { change.make(in: roster) }
         if let revision = change.revision { roster.versions.end(revision) }
         ended(outcome)
@@ -140,6 +142,8 @@ struct RosterChange: Sendable {
     let revision: Int64?
     let mutations: [Mutation]
     let isQuiet: Bool
+    /// The roster is one longer then.
+    let isAddition: Bool
     /// The row is not kept.
     private let isGone: Bool
 
@@ -151,6 +155,7 @@ struct RosterChange: Sendable {
         let isVisible = !isQuiet && isSeen && (isEdit || old.map { $0.element != item.element } ?? true)
         revision = isVisible ? roster.versions.begin() : nil
         if let revision { item.revision = revision }
+        isAddition = item.isNeeded && old?.isNeeded != true
         isGone = !item.isNeeded && item.revision == 0
         let key = item.contact.description
         mutations = [
