@@ -10,7 +10,8 @@ enum SubscriptionTable {
     /// - Parameter item: as it is, or a fresh hidden one.
     /// - Parameter stanza: the request itself, kept until it is answered.
     static func apply(
-        _ type: Stanza.StanzaType, _ direction: SubscriptionDirection, to item: RosterItem, stanza: [UInt8]
+        _ type: Stanza.StanzaType, _ direction: SubscriptionDirection, to item: RosterItem,
+        stanza: @autoclosure () -> [UInt8]
     ) -> Outcome {
         var next = item
         let effect: SubscriptionEffect =
@@ -62,13 +63,13 @@ enum SubscriptionTable {
 
     /// §A.3: it comes from the contact.
     private static func inbound(
-        _ type: Stanza.StanzaType, _ item: RosterItem, _ next: inout RosterItem, _ stanza: [UInt8]
+        _ type: Stanza.StanzaType, _ item: RosterItem, _ next: inout RosterItem, _ stanza: () -> [UInt8]
     ) -> SubscriptionEffect {
         let was = item.subscription
         switch type {
         case .subscribe:
             if was.hasFrom { return .answerSubscribed }
-            next.request = stanza
+            next.request = stanza()
             // §3.4.3: nobody is asked again.
             if item.isApproved { return .approve }
             return item.request == nil ? .deliver : []
