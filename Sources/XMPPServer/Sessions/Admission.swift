@@ -6,13 +6,33 @@ import Synchronization
 /// connection comes, when its client has logged in, and when it goes; shared by the loops behind a lock, away from any
 /// stanza's way.
 final class Admission: Sendable {
+    /// Connections of one kind.
+    struct Tally {
+        private(set) var total = 0
+        private(set) var refused = 0
+        private var byNetwork: [String: Int] = [:]
+
+        mutating func enter(_ network: String, most: Int, perNetwork: Int) -> Bool {
+            let count = byNetwork[network, default: 0]
+            guard total < most, count < perNetwork else {
+                refused += 1
+                return false
+            }
+            total += 1
+            byNetwork[network] = count + 1
+            return true
+        }
+
+        mutating func leave(_ network: String) {
+            total -= 1
+            let count = byNetwork[network, default: 1]
+            byNetwork[network] = count > 1 ? count - 1 : nil
+        }
+    }
+
     private struct State {
-        var total = 0
-        var byNetwork: [String: Int] = [:]
-        var refused = 0
-        var seated = 0
-        var seatedByNetwork: [String: Int] = [:]
-        var seatsRefused = 0
+        var open = Tally()
+        var seated = Tally()
         var limits: LimitsConfig
     }
 
@@ -29,55 +49,33 @@ final class Admission: Sendable {
 
     /// False: one too many. True: `leave` has to follow, once.
     func enter(_ peer: PeerInfo) -> Bool {
-        let network = Self.network(of: peer.address)
+        let network = peer.network
         return state.withLock { state in
-            let (count, limits) = (state.byNetwork[network, default: 0], state.limits.unauthenticated)
-            guard state.total < limits.connections, count < limits.connectionsPerAddress else {
-                state.refused += 1
-                return false
-            }
-            state.total += 1
-            state.byNetwork[network] = count + 1
-            return true
+            let limits = state.limits.unauthenticated
+            return state.open.enter(network, most: limits.connections, perNetwork: limits.connectionsPerAddress)
         }
     }
 
     func leave(_ peer: PeerInfo) {
-        let network = Self.network(of: peer.address)
-        state.withLock { state in
-            state.total -= 1
-            let count = state.byNetwork[network, default: 1]
-            state.byNetwork[network] = count > 1 ? count - 1 : nil
-        }
+        let network = peer.network
+        state.withLock { $0.open.leave(network) }
     }
 
     /// A client has logged in. False: its address has as many connections as it may. True: `unseat` has to follow, once.
     func seat(_ peer: PeerInfo) -> Bool {
-        let network = Self.network(of: peer.address)
+        let network = peer.network
         return state.withLock { state in
-            let count = state.seatedByNetwork[network, default: 0]
-            guard count < state.limits.authenticated.connectionsPerAddress else {
-                state.seatsRefused += 1
-                return false
-            }
-            state.seated += 1
-            state.seatedByNetwork[network] = count + 1
-            return true
+            let limits = state.limits.authenticated
+            return state.seated.enter(network, most: .max, perNetwork: limits.connectionsPerAddress)
         }
     }
 
     func unseat(_ peer: PeerInfo) {
-        let network = Self.network(of: peer.address)
-        state.withLock { state in
-            state.seated -= 1
-            let count = state.seatedByNetwork[network, default: 1]
-            state.seatedByNetwork[network] = count > 1 ? count - 1 : nil
-        }
+        let network = peer.network
+        state.withLock { $0.seated.leave(network) }
     }
 
-    var counts: (open: Int, refused: Int, seated: Int, seatsRefused: Int) {
-        state.withLock { ($0.total, $0.refused, $0.seated, $0.seatsRefused) }
-    }
+    var counts: (open: Tally, seated: Tally) { state.withLock { ($0.open, $0.seated) } }
 
     /// An IPv4 address, or the /64 of an IPv6 one: that is what one customer gets.
     static func network(of address: String) -> String { PeerInfo(address: address, port: 0).network }

@@ -17,9 +17,8 @@ extension Stanza {
         guard namespaces & Self.markBits != 0 else { return self }
         var copy = element
         let count = copy.children.count
-        copy.children.removeAll { child in
-            guard case .element(let child) = child else { return false }
-            return Self.marks.contains { mark in
+        copy.removeElements { child in
+            Self.marks.contains { mark in
                 guard child.isNamed(mark.name, mark.namespace),
                     let author = child[attribute: mark.attribute].flatMap({ JID($0) })
                 else { return false }

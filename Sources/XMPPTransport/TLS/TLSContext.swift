@@ -5,8 +5,9 @@ internal import Glibc
 /// context, and connections keep the one they began with.
 ///
 /// TLS 1.2 with forward secrecy and authenticated encryption, or 1.3. Clients are asked for a certificate where the host
-/// has authorities for them. No compression, renegotiation or early data, and no session tickets: clients keep their streams for hours and resume them by XEP-0198, so
-/// resuming TLS saves little, and each ticket would cost memory per connection and a key that has to be changed.
+/// has authorities for them. No compression, renegotiation or early data, and no session tickets: clients keep their
+/// streams for hours and resume them by XEP-0198, so resuming TLS saves little, and each ticket would cost memory per
+/// connection and a key that has to be changed.
 public final class TLSContext: @unchecked Sendable {
     // Unchecked: nothing changes after `init`, and OpenSSL counts references to its contexts by atomics.
     /// A certificate with its chain and key, in PEM files, and the virtual hosts it is for (as in SNI: lower case,
