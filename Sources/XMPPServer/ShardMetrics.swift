@@ -66,12 +66,13 @@ final class ShardMetrics {
 }
 
 extension ShardCounts {
-    /// As backends see them.
-    fileprivate static var names: [(String, KeyPath<ShardCounts, Int>)] {
+    /// As `martlet status` and metrics backends see them.
+    static var names: [(String, KeyPath<ShardCounts, Int>)] {
         [
             ("stanzas_received", \.received), ("stanzas_delivered", \.delivered), ("stanzas_bounced", \.bounced),
-            ("messages_spilled", \.spilled), ("sessions_resumed", \.resumed), ("account_loads", \.loads),
-            ("account_loads_failed", \.failedLoads), ("commits_failed", \.failedCommits),
+            ("messages_spilled", \.spilled), ("sessions_resumed", \.resumed), ("sessions_conflicting", \.conflicts),
+            ("sessions_idle", \.idle), ("reading_slowed", \.slowed), ("replies_lost", \.lostReplies),
+            ("account_loads", \.loads), ("account_loads_failed", \.failedLoads), ("commits_failed", \.failedCommits),
         ]
     }
 }

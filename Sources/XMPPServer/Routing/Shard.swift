@@ -255,7 +255,6 @@ struct ShardCounts: Sendable {
     var failedLoads = 0
     var lostReplies = 0
     var failedCommits = 0
-    var unstored = 0
     /// Sessions that were renamed, refused or ended because of another one's resource.
     var conflicts = 0
     /// Connections that were taken for dead.
