@@ -101,6 +101,12 @@ struct ParserState {
         scratch.text(text, count)
     }
 
+    /// Between stanzas it could only hold white space. It is refused as it begins: a parser within one looks as if it
+    /// were between two stanzas, where it might be given to another stream.
+    mutating func startCDATA() {
+        if depth <= 1 { fail(.textBetweenElements) }
+    }
+
     mutating func declare(_ prefix: UnsafePointer<CChar>?, _ uri: UnsafePointer<CChar>?) {
         if isPriming || fault != nil || depth > 0 { return }
         declarations.append(Declaration(prefix: Self.bytes(prefix), uri: Self.bytes(uri)))
@@ -270,13 +276,33 @@ struct ParserState {
 extension ParserState {
     /// nil: out of memory.
     static func makeExpat() -> XML_Parser? {
-        // The encoding is ours to say: a declared other one is reported and refused.
-        guard let expat = XML_ParserCreateNS("UTF-8", CChar(bitPattern: separator)) else { return nil }
-        _ = XML_SetHashSalt(expat, UInt.random(in: 1...UInt.max))
-        martlet_expat_limit_amplification(expat, 8, 1024 * 1024)
-        // Anew for each: otherwise a complete stanza may wait for the next bytes.
-        _ = martlet_expat_parse_at_once(expat)
+        guard let expat = XML_ParserCreateNS(encoding, CChar(bitPattern: separator)) else { return nil }
+        setUp(expat)
         return expat
+    }
+
+    /// Ready for another document, in the memory that it has; false: there is none.
+    mutating func reset() -> Bool {
+        guard XML_ParserReset(expat, Self.encoding) == XML_TRUE else { return false }
+        Self.setUp(expat)
+        scratch.reset()
+        (pending, fault, isPriming) = ([], nil, false)
+        (depth, elementStart, whitespace) = (0, 0, 0)
+        (rootTree, rootName, declarations) = (nil, [], [])
+        return true
+    }
+
+    /// The encoding is ours to say: a declared other one is reported and refused.
+    private static let encoding = "UTF-8"
+    /// Nobody can choose names that meet in expat's tables without knowing it.
+    private static let salt = UInt.random(in: 1...UInt.max)
+
+    /// What a new expat and one that was reset have to be told.
+    private static func setUp(_ expat: XML_Parser) {
+        _ = XML_SetHashSalt(expat, salt)
+        martlet_expat_limit_amplification(expat, 8, 1024 * 1024)
+        // Otherwise a complete stanza may wait for the next bytes.
+        _ = martlet_expat_parse_at_once(expat)
     }
 
     static func wire(_ expat: XML_Parser, to state: UnsafeMutablePointer<ParserState>) {
@@ -293,6 +319,9 @@ extension ParserState {
             guard let context, let text else { return }
             context.assumingMemoryBound(to: ParserState.self).pointee
                 .text(UnsafeRawPointer(text).assumingMemoryBound(to: UInt8.self), Int(count))
+        }
+        XML_SetStartCdataSectionHandler(expat) { context in
+            context?.assumingMemoryBound(to: ParserState.self).pointee.startCDATA()
         }
         // Only the root's declarations are of interest; taken back when the root has been read.
         XML_SetStartNamespaceDeclHandler(expat) { context, prefix, uri in

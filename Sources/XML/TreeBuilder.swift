@@ -160,25 +160,20 @@ extension TreeScratch {
     // MARK: Copies
 
     mutating func add(_ element: Element) {
-        let name = Self.bounded(element.name)
         let namespace = number(of: element.namespace)
-        name.withUnsafeBufferPointer { open(namespace, $0.baseAddress ?? UnsafePointer(bytes), $0.count) }
+        Self.withBytes(of: element.name) { open(namespace, $0, min($1, Self.longestName)) }
         for attribute in element.attributes.prefix(Int(UInt16.max)) {
-            let name = Self.bounded(attribute.name)
             let namespace = number(of: attribute.namespace)
-            var value = attribute.value
-            value.withUTF8 { value in
-                name.withUnsafeBufferPointer { name in
-                    let empty = UnsafePointer(bytes)
-                    self.attribute(
-                        namespace, name.baseAddress ?? empty, name.count, value.baseAddress ?? empty, value.count)
+            Self.withBytes(of: attribute.name) { name, nameLength in
+                Self.withBytes(of: attribute.value) { value, count in
+                    self.attribute(namespace, name, min(nameLength, Self.longestName), value, count)
                 }
             }
         }
         for child in element.children {
             switch child {
             case .element(let element): add(element)
-            case .text(var text): text.withUTF8 { if let base = $0.baseAddress { self.text(base, $0.count) } }
+            case .text(let text): Self.withBytes(of: text) { self.text($0, $1) }
             }
         }
         close()
@@ -230,7 +225,19 @@ extension TreeScratch {
         return namespace(arena.bytes + Int(range.offset), Int(range.length), limit: Int(Node.local) - 1) ?? 0
     }
 
-    private static func bounded(_ name: String) -> [UInt8] { Array(name.utf8.prefix(Int(UInt16.max))) }
+    /// What a node has place for.
+    private static let longestName = Int(UInt16.max)
+
+    /// An address for no bytes too.
+    @inline(__always)
+    private static func withBytes(of text: String, _ body: (UnsafePointer<UInt8>, Int) -> Void) {
+        var text = text
+        text.withUTF8 { bytes in
+            if let base = bytes.baseAddress { return body(base, bytes.count) }
+            var none: UInt8 = 0
+            body(&none, 0)
+        }
+    }
 
     // MARK: Memory
 

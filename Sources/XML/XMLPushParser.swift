@@ -6,7 +6,7 @@ internal import CExpat
 /// `Directive` how to go on. After `failed`, `closed` and `.stop` further bytes are ignored. Everything is bounded by
 /// `limits`; a complaint never traps. Confined to one event loop.
 public final class XMLPushParser {
-    private enum Phase { case reading, paused, stopped, ended }
+    private enum Phase { case reading, paused, stopped, ended, failed }
 
     /// How an unfinished token will end; bytes that cannot end it are not shown to expat, which would start over.
     private enum Token {
@@ -84,14 +84,25 @@ public final class XMLPushParser {
     /// Has read so much that it should not be used for another stream.
     public var isWorn: Bool { fed >= Self.wear }
 
+    /// Makes it as new, for another stream. False: it is not fit for that, having failed or read so much that it may
+    /// hold more memory than a new one.
+    public func reset() -> Bool {
+        guard let state, !isBusy, !isWorn, phase != .failed, state.pointee.reset() else { return false }
+        ParserState.wire(state.pointee.expat, to: state)
+        (held, late) = ([], [])
+        (phase, token, hasBegun) = (.reading, .none, false)
+        (fed, prologue) = (0, nil)
+        return true
+    }
+
     /// The stream can give nothing more.
-    public var hasEnded: Bool { phase == .ended || phase == .stopped }
+    public var hasEnded: Bool { phase == .ended || phase == .failed || phase == .stopped }
 
     // MARK: Feeding
 
     public func feed(_ bytes: UnsafeRawBufferPointer, _ handler: (XMLEvent) -> Directive) {
         switch phase {
-        case .ended, .stopped: return
+        case .ended, .stopped, .failed: return
         case .paused: return late.append(contentsOf: bytes)
         case .reading: break
         }
@@ -159,7 +170,7 @@ public final class XMLPushParser {
             let piece = UnsafeRawBufferPointer(rebasing: bytes[offset..<min(offset + Self.slice, bytes.count)])
             offset += piece.count
             give(piece, handler)
-            if phase == .ended { return }
+            if phase == .ended || phase == .failed { return }
             if phase != .reading || isHolding {
                 let rest = UnsafeRawBufferPointer(rebasing: bytes[offset...])
                 if phase == .reading { return consume(rest, handler) }
@@ -282,7 +293,7 @@ public final class XMLPushParser {
     }
 
     private func end(_ event: XMLEvent, _ handler: (XMLEvent) -> Directive) {
-        phase = .ended
+        if case .failed = event { phase = .failed } else { phase = .ended }
         (held, late) = ([], [])
         _ = handler(event)
     }
@@ -348,7 +359,8 @@ public final class XMLPushParser {
         }
     }
 
-    private func prime(_ prologue: XMLPrologue) {
+    /// Goes to where a stream with that prologue is between its stanzas; of a parser that has read nothing yet.
+    public func prime(_ prologue: XMLPrologue) {
         guard let state else { return }
         self.prologue = prologue
         state.pointee.depth = 0
@@ -362,7 +374,7 @@ public final class XMLPushParser {
         XML_SetStartNamespaceDeclHandler(state.pointee.expat, nil)
         fed = prologue.bytes.count
         hasBegun = true
-        if status != XML_STATUS_OK || state.pointee.depth != 1 { phase = .ended }
+        if status != XML_STATUS_OK || state.pointee.depth != 1 { phase = .failed }
     }
 
     // MARK: Tags

@@ -38,6 +38,26 @@ def test_line_07_a_stanza_split_at_each_byte(server):
     asyncio.run(scene())
 
 
+@pytest.mark.parametrize("stage", ["opened", "bound"])
+@pytest.mark.parametrize("half", ["<![CDATA[", "<![CDATA[ ", "<!", "<![CDAT", "<", "&", "&#", "<a", "<a><![CDATA[", "\r"])
+def test_line_02_what_one_stream_leaves_half_said_is_read_into_no_other(server, stage, half):
+    """Streams take turns with their parsers: one that rests within something must not give it away."""
+
+    async def scene():
+        others = [await Client(server, user, "desk", transport="plain").login() for user in ("alice", "bob")]
+        for number in range(6):
+            mallory = await at(server, "opened") if stage == "opened" else await Client(
+                server, "mallory", f"lair{number}", transport="plain").login()
+            mallory.stream.write(half)
+            await asyncio.sleep(0.005)
+            for other in others:
+                await other.ping()
+            (await Client(server, "bob", f"new{number}", transport="plain").login()).cut()
+            mallory.cut()
+
+    asyncio.run(scene())
+
+
 @pytest.mark.parametrize("transport", ["plain", "starttls", "direct"])
 def test_line_07_many_stanzas_in_one_packet(server, transport):
     async def scene():

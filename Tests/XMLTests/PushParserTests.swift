@@ -139,6 +139,53 @@ import XML
         #expect(count == 3)
     }
 
+    @Test func `a parser whose stream is over reads another as a new one would`() {
+        let parser = XMLPushParser()
+        let whole = events(header + Self.stanzas)
+        // To its end, in the middle of a tag, in the middle of a stanza, in none at all, with a prologue of its own.
+        let before = [header + Self.stanzas, header + "<a", header + "<a><b>text", header, "", "<p:a xmlns:p='urn:p'>"]
+        for text in before + before {
+            _ = feed(Array(text.utf8), to: parser)
+            #expect(parser.reset())
+            #expect(feed(Array((header + Self.stanzas).utf8), to: parser, in: 7) == whole, "after \(text)")
+            #expect(parser.reset())
+        }
+        parser.feed(Array((header + "<a/><b/>").utf8)) { _ in .stop }
+        #expect(parser.reset())
+        #expect(parser.takeLeftover().isEmpty)
+        #expect(feed(Array((header + "<p:a/>").utf8), to: parser).last == .failed(.notWellFormed))
+    }
+
+    @Test func `a parser that failed or has read much reads no other stream`() {
+        let failed = XMLPushParser()
+        _ = feed(Array((header + "<a></b>").utf8), to: failed)
+        #expect(!failed.reset())
+        let restricted = XMLPushParser()
+        _ = feed(Array((header + "<!-- -->").utf8), to: restricted)
+        #expect(!restricted.reset())
+        let worn = XMLPushParser()
+        _ = feed(Array((header + "<a>" + String(repeating: "x", count: 40_000)).utf8), to: worn)
+        #expect(!worn.reset())
+        let busy = XMLPushParser()
+        busy.feed(Array((header + "<a/>").utf8)) { _ in
+            #expect(!busy.reset())
+            return .proceed
+        }
+    }
+
+    @Test func `BAD-INPUTS 1: what a parser refuses it refuses after a reset as well`() {
+        let parser = XMLPushParser()
+        _ = feed(Array((header + Self.stanzas).utf8), to: parser)
+        #expect(parser.reset())
+        let doctype = "<!DOCTYPE x [<!ENTITY a 'b'>]><x>&a;</x>"
+        #expect(feed(Array(doctype.utf8), to: parser).last == .failed(.restrictedXML))
+        let other = XMLPushParser()
+        _ = feed(Array(header.utf8), to: other)
+        #expect(other.reset())
+        let encoded = "<?xml version='1.0' encoding='ISO-8859-1'?><x/>"
+        #expect(feed(Array(encoded.utf8), to: other).last == .failed(.unsupportedEncoding))
+    }
+
     @Test func `nothing follows the end or a fault`() {
         #expect(streamed("</stream:stream><a/>") == [.closed])
         #expect(streamed("<a></b><c/>", in: 1) == [.failed(.notWellFormed)])

@@ -14,6 +14,8 @@ public final class ParserPool {
 
     /// The one used last stands last.
     private var idle: [XMLPushParser] = []
+    /// As new.
+    private var blank: [XMLPushParser] = []
     private var prologues: Set<XMLPrologue> = []
 
     public init(capacity: Int = 16) {
@@ -25,7 +27,14 @@ public final class ParserPool {
 
     /// A parser for a stream that has not been opened.
     func makeParser(_ limits: XMLLimits) -> XMLPushParser {
-        XMLPushParser(limits: limits)
+        guard let parser = blank.popLast() else { return XMLPushParser(limits: limits) }
+        parser.limits = limits
+        return parser
+    }
+
+    /// Takes back a parser whose stream is over.
+    func recycle(_ parser: XMLPushParser) {
+        if blank.count < capacity, parser.reset() { blank.append(parser) }
     }
 
     /// A parser that reads on where a stream rested.
@@ -35,14 +44,16 @@ public final class ParserPool {
             parser.limits = limits
             return parser
         }
-        return XMLPushParser(limits: limits, resuming: prologue)
+        let parser = makeParser(limits)
+        parser.prime(prologue)
+        return parser
     }
 
     /// Keeps a parser that is at rest for the next stream with that prologue.
     func give(back parser: XMLPushParser, _ prologue: XMLPrologue) {
         guard capacity > 0, !parser.isWorn, prologue.count <= Self.maxPrologueBytes else { return }
         parser.adopt(prologue)
-        if idle.count >= capacity { idle.removeFirst() }
+        if idle.count >= capacity { recycle(idle.removeFirst()) }
         idle.append(parser)
     }
 

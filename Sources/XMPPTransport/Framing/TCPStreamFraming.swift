@@ -103,6 +103,11 @@ public final class TCPStreamFraming: Framing {
         return parser
     }
 
+    private func dismissParser() {
+        if let parser { pool.recycle(parser) }
+        parser = nil
+    }
+
     /// White space between stanzas, such as a keep-alive, needs no parser.
     private func rests(through bytes: UnsafeRawBufferPointer, _ handler: (StreamEvent) -> Directive) -> Bool {
         for byte in bytes where byte != 0x20 && byte != 0x0A && byte != 0x0D && byte != 0x09 { return false }
@@ -119,7 +124,7 @@ public final class TCPStreamFraming: Framing {
         while true {
             if phase == .ended {
                 if isStopped, let parser { leftover = parser.takeLeftover() + leftover }
-                parser = nil
+                dismissParser()
             }
             if mustRestart { becomeNew() }
             guard phase != .ended, !isPaused, !isStopped, !leftover.isEmpty else { return }
@@ -167,7 +172,8 @@ public final class TCPStreamFraming: Framing {
     private func becomeNew() {
         mustRestart = false
         if let parser { leftover = parser.takeLeftover() + leftover }
-        (parser, prologue, whitespace) = (nil, nil, 0)
+        dismissParser()
+        (prologue, whitespace) = (nil, 0)
         phase = .closed
     }
 
