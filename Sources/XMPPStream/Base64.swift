@@ -25,7 +25,12 @@ public enum Base64 {
         return text.withUTF8 { decode($0) }
     }
 
-    static func decode(_ text: some RandomAccessCollection<UInt8>) -> [UInt8]? {
+    /// The same as bytes.
+    public static func decode(_ text: ArraySlice<UInt8>) -> [UInt8]? {
+        text.withUnsafeBufferPointer { decode($0) }
+    }
+
+    private static func decode(_ text: UnsafeBufferPointer<UInt8>) -> [UInt8]? {
         guard text.count.isMultiple(of: 4) else { return nil }
         var body = text[...]
         var pads = 0

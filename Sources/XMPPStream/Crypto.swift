@@ -15,6 +15,15 @@ public enum HashFunction: String, Hashable, Sendable, CaseIterable {
         }
     }
 
+    /// HMAC with this hash and some key, to be copied: looking the algorithms up takes longer than to use them.
+    fileprivate var authenticator: OpaquePointer? {
+        switch self {
+        case .sha1: Authenticators.sha1.context
+        case .sha256: Authenticators.sha256.context
+        case .sha512: Authenticators.sha512.context
+        }
+    }
+
     fileprivate var digest: OpaquePointer? {
         switch self {
         case .sha1: EVP_sha1()
@@ -22,6 +31,35 @@ public enum HashFunction: String, Hashable, Sendable, CaseIterable {
         case .sha512: EVP_sha512()
         }
     }
+}
+
+private enum Authenticators {
+    /// Never written to again, so that every thread may copy it.
+    struct Template: @unchecked Sendable {
+        // Unchecked: a pointer to something that only `init` changes.
+        let context: OpaquePointer?
+
+        init(_ digest: String) {
+            let algorithm = EVP_MAC_fetch(nil, "HMAC", nil)
+            context = EVP_MAC_CTX_new(algorithm)
+            var name = Array(digest.utf8CString)
+            // The parameters keep the addresses of both strings.
+            let isReady = "digest".withCString { key in
+                name.withUnsafeMutableBufferPointer { name in
+                    let parameters = [
+                        OSSL_PARAM_construct_utf8_string(key, name.baseAddress, 0), OSSL_PARAM_construct_end(),
+                    ]
+                    return EVP_MAC_init(context, [0], 1, parameters) == 1
+                }
+            }
+            EVP_MAC_free(algorithm)
+            precondition(isReady, "OpenSSL has no HMAC with \(digest)")
+        }
+    }
+
+    static let sha1 = Template("SHA1")
+    static let sha256 = Template("SHA256")
+    static let sha512 = Template("SHA512")
 }
 
 /// What SASL needs of OpenSSL. A failure can only mean that the process has no memory or no entropy left, and going
@@ -37,13 +75,17 @@ public enum Crypto {
     }
 
     public static func hmac(_ function: HashFunction, key: [UInt8], _ message: [UInt8]) -> [UInt8] {
-        var length: UInt32 = 0
+        let context = EVP_MAC_CTX_dup(function.authenticator)
+        defer { EVP_MAC_CTX_free(context) }
+        var length = 0
         let result = filled(function.length) { target in
-            HMAC(
-                function.digest, key, Int32(truncatingIfNeeded: key.count), message, message.count, target.baseAddress,
-                &length) == nil ? 0 : 1
+            // OpenSSL takes no address for "the key as before", and an empty array has none.
+            guard EVP_MAC_init(context, key.isEmpty ? [0] : key, key.count, nil) == 1,
+                EVP_MAC_update(context, message, message.count) == 1
+            else { return 0 }
+            return EVP_MAC_final(context, target.baseAddress, &length, target.count)
         }
-        precondition(Int(length) == function.length, "OpenSSL cannot authenticate")
+        precondition(length == function.length, "OpenSSL cannot authenticate")
         return result
     }
 

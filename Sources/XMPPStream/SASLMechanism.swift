@@ -12,6 +12,9 @@ public enum SASLMechanism: String, Hashable, Sendable, CaseIterable {
     /// A new name that lasts as long as its session (RFC 4505, XEP-0175).
     case anonymous = "ANONYMOUS"
 
+    /// All of them in the order of their names' bytes.
+    static let byName = allCases.sorted { $0.rawValue.utf8.lexicographicallyPrecedes($1.rawValue.utf8) }
+
     /// The hash of a SCRAM mechanism; nil: it is none.
     public var hash: HashFunction? {
         switch self {

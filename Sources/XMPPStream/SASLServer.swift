@@ -341,11 +341,11 @@ extension SASLServer.Setting {
     /// What the stream features listed, for a client that wants to know whether it has read the same (XEP-0474 §5.1):
     /// mechanisms and, if any bind the channel, the ways to do it; each list in the order of its bytes.
     fileprivate func offer(_ hash: HashFunction) -> String {
-        func list(_ names: [String]) -> String {
-            names.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) }.joined(separator: "\u{1E}")
+        func list(_ names: [String]) -> String { names.joined(separator: "\u{1E}") }
+        var text = list(SASLMechanism.byName.filter(offered.contains).map(\.rawValue))
+        if offered.contains(where: \.bindsChannel) {
+            text += "\u{1F}" + list(bindings.types.sorted { $0.utf8.lexicographicallyPrecedes($1.utf8) })
         }
-        var text = list(offered.map(\.rawValue))
-        if offered.contains(where: \.bindsChannel) { text += "\u{1F}" + list(bindings.types) }
         return Base64.encode(Crypto.hash(hash, Array(text.utf8)))
     }
 

@@ -44,21 +44,17 @@ public struct ScramCredential: Hashable, Sendable {
         hash == other.hash && iterations == other.iterations && salt == other.salt
     }
 
-    /// The credential of a user who does not exist: the same at every try, as strong as a real one, and nobody knows
-    /// a password for it.
+    /// The credential of a user who does not exist: the same salt at every try, and keys that no password has.
+    ///
+    /// It is made at each login, so that a known user takes as long, and must cost little: the keys are never told nor
+    /// compared with anything that could match them, so they are the same for everybody.
     public static func fake(
         _ hash: HashFunction, account: BareJID, iterations: Int, secret: [UInt8]
     ) -> ScramCredential {
-        let name = "\(hash.rawValue)|\(account.domain)|\(account.local)"
-        func derived(_ label: String, _ length: Int) -> [UInt8] {
-            // Two blocks: the longest key has 64 bytes.
-            let blocks = ["\(label)|\(name)", "\(label)2|\(name)"].prefix(length > 32 ? 2 : 1)
-            return Array(blocks.flatMap { Crypto.hmac(.sha256, key: secret, Array($0.utf8)) }.prefix(length))
-        }
-        return ScramCredential(
-            hash: hash, iterations: iterations, salt: derived("salt", saltLength),
-            storedKey: derived("stored", hash.length),
-            serverKey: derived("server", hash.length))
+        let name = "salt|\(hash.rawValue)|\(account.domain)|\(account.local)"
+        let salt = Array(Crypto.hmac(.sha256, key: secret, Array(name.utf8)).prefix(saltLength))
+        let nobodys = [UInt8](repeating: 0, count: hash.length)
+        return ScramCredential(hash: hash, iterations: iterations, salt: salt, storedKey: nobodys, serverKey: nobodys)
     }
 }
 
@@ -71,19 +67,26 @@ extension ScramCredential: CustomStringConvertible {
 
     /// Reads what `text` writes; nil: it is something else, or a number or a length is out of range.
     public init?(text: String) {
-        let fields = text.split(separator: "$", omittingEmptySubsequences: false)
-        guard fields.count == 3, fields[0].hasPrefix("SCRAM-"),
-            let hash = HashFunction(rawValue: String(fields[0].dropFirst(6)))
+        self.init(utf8: Array(text.utf8)[...])
+    }
+
+    /// As bytes, which is how they are stored; read at each login.
+    public init?(utf8 text: ArraySlice<UInt8>) {
+        let fields = text.split(separator: UInt8(ascii: "$"), omittingEmptySubsequences: false)
+        guard fields.count == 3, fields[0].starts(with: Self.prefix),
+            let hash = HashFunction(rawValue: String(decoding: fields[0].dropFirst(Self.prefix.count), as: UTF8.self))
         else { return nil }
-        let first = fields[1].split(separator: ":", omittingEmptySubsequences: false)
-        let keys = fields[2].split(separator: ":", omittingEmptySubsequences: false)
+        let first = fields[1].split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
+        let keys = fields[2].split(separator: UInt8(ascii: ":"), omittingEmptySubsequences: false)
         guard first.count == 2, keys.count == 2, let iterations = StrictNumber.uint32(first[0]).map(Int.init),
-            Self.iterationRange.contains(iterations), let salt = Base64.decode(String(first[1])),
-            (1...256).contains(salt.count), let stored = Base64.decode(String(keys[0])),
-            let server = Base64.decode(String(keys[1])), stored.count == hash.length, server.count == hash.length
+            Self.iterationRange.contains(iterations), let salt = Base64.decode(first[1]),
+            (1...256).contains(salt.count), let stored = Base64.decode(keys[0]),
+            let server = Base64.decode(keys[1]), stored.count == hash.length, server.count == hash.length
         else { return nil }
         self.init(hash: hash, iterations: iterations, salt: salt, storedKey: stored, serverKey: server)
     }
+
+    private static let prefix = Array("SCRAM-".utf8)
 
     /// Without the keys, so that no log has them.
     public var description: String { "SCRAM-\(hash.rawValue)" }

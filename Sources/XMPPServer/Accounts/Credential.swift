@@ -30,18 +30,18 @@ public struct Credential: Hashable, Sendable {
     /// Nil: written by a later version, or damaged. What stands there without a device and a generation is from before
     /// there were any.
     public init?(stored: [UInt8]) {
-        guard let text = String(validating: stored, as: UTF8.self) else { return nil }
-        if let keys = ScramCredential(text: text) {
+        let fields = stored.split(separator: UInt8(ascii: " "), omittingEmptySubsequences: false)
+        if fields.count == 1, let keys = ScramCredential(utf8: fields[0]) {
             self.init(keys: keys)
             return
         }
-        let fields = text.split(separator: " ", omittingEmptySubsequences: false)
-        guard fields.count == 4, fields[0] == "1", let generation = UInt32(fields[1]),
-            let keys = ScramCredential(text: String(fields[3]))
+        guard fields.count == 4, fields[0].elementsEqual([UInt8(ascii: "1")]),
+            let generation = UInt32(String(decoding: fields[1], as: UTF8.self)),
+            let keys = ScramCredential(utf8: fields[3])
         else { return nil }
         var device = ""
-        if fields[2] != "=" {
-            guard let bytes = Base64.decode(String(fields[2])), (1...Self.longestDevice).contains(bytes.count),
+        if !fields[2].elementsEqual([UInt8(ascii: "=")]) {
+            guard let bytes = Base64.decode(fields[2]), (1...Self.longestDevice).contains(bytes.count),
                 let name = String(validating: bytes, as: UTF8.self)
             else { return nil }
             device = name
