@@ -27,7 +27,7 @@ public protocol Courier: Sendable {
 }
 
 /// Says where an address lives. One process alone has no courier, and the answer costs a division.
-public struct Directory: Sendable {
+public final class Directory: Sendable {
     private let loops: UInt
     let courier: (any Courier)?
 

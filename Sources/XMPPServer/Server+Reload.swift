@@ -25,9 +25,10 @@ extension Server {
         }
         admission.use(config.limits)
         throttle.use(config.limits.failedLogins)
+        let settings = KernelSettings(config, loops: shards.count)
         _ = await onEachShard { shard in
             shard.collectMetrics()
-            shard.settings = KernelSettings(config, loops: self.shards.count)
+            shard.settings = settings
             var problems: [String] = []
             shard.world = ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems)
             for account in shard.accounts.values { account.limitRate() }

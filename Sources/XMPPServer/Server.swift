@@ -16,7 +16,7 @@ public final class Server: Sendable {
     let log: Logger
     let types: [any Module.Type]
     let registry: AccountRegistry
-    private let secret: [UInt8]
+    let secret: [UInt8]
     private let tally = Mutex(LoginCounts())
     let current: Mutex<Current>
 
@@ -118,23 +118,6 @@ public final class Server: Sendable {
         negotiation.begin()
         if tls == .direct, transport.tls != nil { negotiation.tlsEstablished() }
         return negotiation
-    }
-
-    func auth(of host: String) -> AuthConfig {
-        current.withLock { current in current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig() }
-    }
-
-    func policy(of host: String, _ table: HostTable) -> HostPolicy {
-        let auth = auth(of: host)
-        let limits = current.withLock { $0.config.limits }
-        return HostPolicy(
-            authentication: AuthenticationPolicy(
-                mechanisms: Set(auth.mechanisms.flatMap(\.mechanisms)), hashes: auth.hashes,
-                iterations: auth.iterations, secret: secret,
-                attempts: limits.unauthenticated.attempts),
-            streamManagement: true,
-            features: StreamLimits.features(limits, table) + table.streamFeatures.map(StreamFeature.init),
-            requests: table.streamRequests.requests)
     }
 
     // MARK: Numbers

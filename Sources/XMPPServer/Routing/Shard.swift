@@ -1,6 +1,7 @@
 import CoreMetrics
 import Logging
 import ModuleKit
+import XMPPStream
 
 /// Everything of the server that lives on one event loop: the accounts, sessions and entities whose home it is, and the
 /// way of a stanza between them.
@@ -13,11 +14,18 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     let storage: any StorageBackend
     private let registry: AccountRegistry
     let admission: Admission
-    var settings: KernelSettings
+    var settings: KernelSettings {
+        didSet { policies = [:] }
+    }
     let log: Logger
     var world: World {
-        didSet { for account in accounts.values { account.worldChanged() } }
+        didSet {
+            policies = [:]
+            for account in accounts.values { account.worldChanged() }
+        }
     }
+    /// What hosts offer on streams, made when the first client asks.
+    var policies: [String: HostPolicy] = [:]
 
     var accounts: [BareJID: LocalAccount] = [:]
     var sessions: [UInt64: ClientSession] = [:]
@@ -231,6 +239,8 @@ final class ShardLink: @unchecked Sendable {
 struct KernelSettings: Sendable {
     var limits: LimitsConfig
     var streamManagement: StreamManagementConfig
+    /// By virtual host.
+    let auth: [String: AuthConfig]
     /// Accounts without a session that one loop keeps in memory.
     var idleAccounts: Int
     /// Stanzas that may wait for an account while it is read.
@@ -239,6 +249,7 @@ struct KernelSettings: Sendable {
     init(_ config: ServerConfig, loops: Int) {
         limits = config.limits
         streamManagement = config.streamManagement
+        auth = Dictionary(config.hosts.map { ($0.name, $0.auth) }) { first, _ in first }
         idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
         inbox = config.accounts.inbox
     }

@@ -7,7 +7,7 @@ extension ClientNegotiation {
     func perform(_ result: C2SNegotiation.AuthenticationResult) -> Directive {
         switch result {
         case .challenge(let element):
-            transport.send(XMLTree(element))
+            transport.send(element)
             return .proceed
         case .lookUp(let request): return wait { self.attempt(request.account) { self.lookUp(request) } }
         case .check(let check): return wait { self.compare(check) }
@@ -26,7 +26,7 @@ extension ClientNegotiation {
                     "account": "\(rejection.account?.description ?? "-")", "address": "\(transport.peer.address)",
                     "condition": "\(rejection.failure.condition.rawValue)",
                 ])
-            transport.send(XMLTree(rejection.element))
+            transport.send(rejection.element)
             if let error = rejection.closing {
                 close(error)
                 return .stop
@@ -81,7 +81,8 @@ extension ClientNegotiation {
         case .success(let record):
             let list = CredentialList(stored: record?.credentials ?? [])
             let keys = list.keys(request.hashes)
-            incomplete = record.flatMap { IncompleteCredentials($0, list, server.auth(of: request.account.domain)) }
+            let auth = shard.settings.auth[request.account.domain] ?? AuthConfig()
+            incomplete = record.flatMap { IncompleteCredentials($0, list, auth) }
             if keys.isEmpty, record != nil {
                 // To the client it is a wrong password; the operator may want to know better.
                 server.count(\.withoutKeys)

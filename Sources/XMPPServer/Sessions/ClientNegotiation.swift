@@ -74,12 +74,12 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         guard !isOver else { return .stop }
         language = header.language.flatMap { Self.isLanguage($0) ? $0 : nil }
         let result = machine.opened(
-            header, serving: { [shard, server] host in shard.world.hosts[host].map { server.policy(of: host, $0) } },
+            header, serving: { [shard, server] host in shard.policy(of: host, secret: server.secret) },
             certified: { [transport] host in transport.certifiedAddresses(for: host) })
         switch result {
         case .respond(let header, let features):
             send(header)
-            transport.send(XMLTree(features))
+            transport.send(features)
             return .proceed
         case .fail(let header, let error):
             if let header { send(header) }
@@ -109,12 +109,12 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         if machine.outOfTurn != outOfTurn { server.count(\.outOfTurn) }
         switch result {
         case .startTLS(let element):
-            transport.send(XMLTree(element))
+            transport.send(element)
             hasOpened = false
             transport.startTLS()
             return .stop
         case .refuseTLS(let element):
-            transport.send(XMLTree(element))
+            transport.send(element)
             close(nil)
             return .stop
         case .authentication(let result): return perform(result)
@@ -122,7 +122,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         case .resume(let request): return wait { self.resume(request) }
         case .request: return wait { self.answer(element) }
         case .reply(let element):
-            transport.send(XMLTree(element))
+            transport.send(element)
             return .proceed
         case .close:
             close(nil)
@@ -226,7 +226,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
                 temporary = authenticated.account
             }
             server.count(\.authenticated)
-            transport.send(XMLTree(authenticated.success))
+            transport.send(authenticated.success)
             transport.restart()
             hasOpened = false
         case .refuse(let reason, let text):
@@ -278,13 +278,13 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         handOver(to: session)
         let answers = session.inlineAnswers(to: [])
         guard !session.hasEnded else { return }
-        transport.send(XMLTree(Bind.result(answer, adding: answers)))
+        transport.send(Bind.result(answer, adding: answers))
         session.begin()
         session.watchSilence()
     }
 
     private func refuse(_ error: StanzaError) {
-        if let answer = machine.refuseBind(error) { transport.send(XMLTree(answer)) }
+        if let answer = machine.refuseBind(error) { transport.send(answer) }
     }
 
     private func resume(_ request: ResumeRequest) {
@@ -296,7 +296,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             guard !isOver else { return }
             guard let session = account?.resumable(request.previd), machine.resumed() else {
                 let h = account?.lastH(of: request.previd)
-                if let answer = machine.refuseResume(.itemNotFound, h: h) { transport.send(XMLTree(answer)) }
+                if let answer = machine.refuseResume(.itemNotFound, h: h) { transport.send(answer) }
                 return goOn()
             }
             resume(session, h: request.h)
