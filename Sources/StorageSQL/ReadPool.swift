@@ -20,8 +20,8 @@ final class ReadPool: @unchecked Sendable {
         monitor.lock()
         ready.append(job)
         let mustWait = ready.count > idle
-        monitor.signal()
         monitor.unlock()
+        monitor.signal()
         if mustWait { timekeeper.wake() }
     }
 

@@ -32,8 +32,8 @@ public protocol StreamTransport: AnyObject {
     var handler: (any StreamHandler)? { get set }
 
     func open(_ header: StreamHeader)
-    func send(_ element: XMLTree)
-    /// `<a h='…'/>` (XEP-0198 §4): sent as often as stanzas, so without a tree.
+    func send(_ element: Element)
+    /// `<a h='…'/>` (XEP-0198 §4): sent as often as stanzas, so without an element.
     func sendAnswer(h: UInt32)
     /// `<r/>`.
     func sendRequest()
@@ -85,6 +85,6 @@ public protocol StreamHandler: AnyObject {
 extension StreamTransport {
     public func certifiedAddresses(for host: String) -> [String] { [] }
     public func keepAlive() {}
-    public func sendAnswer(h: UInt32) { send(XMLTree(StreamManagementElement.answerElement(h: h))) }
-    public func sendRequest() { send(XMLTree(StreamManagementElement.requestElement)) }
+    public func sendAnswer(h: UInt32) { send(StreamManagementElement.answerElement(h: h)) }
+    public func sendRequest() { send(StreamManagementElement.requestElement) }
 }

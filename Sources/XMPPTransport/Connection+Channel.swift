@@ -8,16 +8,9 @@ extension Connection: ChannelInboundHandler {
     func channelActive(context: ChannelHandlerContext) {
         nioLoop.begin()
         self.context = context
-        descriptor = Self.descriptor(of: context)
         guard phase != .moved else { return arrive() }
         origin.counters.accepted.increment()
         if origin.options.proxies.isEmpty { welcome() } else { awaitAnnouncement() }
-    }
-
-    static func descriptor(of context: ChannelHandlerContext) -> CInt {
-        let operations = context.channel.pipeline.syncOperations
-        let found = try? operations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
-        return (found ?? nil) ?? -1
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {

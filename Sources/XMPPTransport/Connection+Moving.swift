@@ -86,6 +86,7 @@ extension Connection {
             .channelInitializer { channel in
                 channel.eventLoop.makeCompletedFuture {
                     self.settle(on: target)
+                    self.descriptor = descriptor
                     try Self.tune(channel, target)
                     try channel.pipeline.syncOperations.addHandler(self)
                 }

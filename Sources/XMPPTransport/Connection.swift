@@ -72,7 +72,7 @@ final class Connection: @unchecked Sendable {
 
     var context: ChannelHandlerContext?
     /// Of the socket, while the channel is open.
-    var descriptor: CInt = -1
+    var descriptor: CInt
     var output: Output?
     /// Exists while the kernel does not take what is written.
     var backlog: Backlog?
@@ -98,8 +98,9 @@ final class Connection: @unchecked Sendable {
         var error: StreamError?
     }
 
-    init(_ loop: NIOLoop, peer: PeerInfo, origin: ListenerState) {
+    init(_ loop: NIOLoop, peer: PeerInfo, descriptor: CInt, origin: ListenerState) {
         nioLoop = loop
+        self.descriptor = descriptor
         self.peer = peer
         self.origin = origin
         lastHeard = loop.now
@@ -263,7 +264,7 @@ extension Connection: StreamTransport {
         outputForSending()?.bytes.append(" ")
     }
 
-    func send(_ element: XMLTree) {
+    func send(_ element: Element) {
         guard let output = outputForSending() else { return }
         framing.write(element, into: output.bytes)
     }

@@ -205,7 +205,7 @@ extension ListenerState {
         // The kernel gives out the lowest free descriptor, so its number says how many are in use.
         let operations = channel.pipeline.syncOperations
         let descriptor = try operations.withUnsafeTransportIfAvailable(of: NIOBSDSocket.Handle.self) { $0 }
-        if let descriptor, descriptor >= DescriptorLimit.forConnections {
+        guard let descriptor, descriptor < DescriptorLimit.forConnections else {
             counters.refused.increment()
             throw NoDescriptorLeft()
         }
@@ -215,7 +215,7 @@ extension ListenerState {
             throw Stranger()
         }
         try Connection.tune(channel, loop)
-        try operations.addHandler(Connection(loop, peer: peer, origin: self))
+        try operations.addHandler(Connection(loop, peer: peer, descriptor: descriptor, origin: self))
     }
 }
 

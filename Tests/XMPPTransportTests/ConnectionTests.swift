@@ -311,7 +311,7 @@ extension SocketTests {
         @Test func `a silent connection holds no output, no parser and no bytes`() async throws {
             let server = try await TestServer(loops: 1) { script in
                 script.onElement = { script, element in
-                    script.transport.send(element)
+                    script.transport.send(element.root.element)
                     return .proceed
                 }
             }

@@ -247,7 +247,7 @@ extension SocketTests {
         @Test func `large stanzas in both directions pass whole`() async throws {
             let server = try await TestServer(.direct, tls: certificates.context()) { script in
                 script.onElement = { script, element in
-                    script.transport.send(element)
+                    script.transport.send(element.root.element)
                     return .proceed
                 }
             } configure: {

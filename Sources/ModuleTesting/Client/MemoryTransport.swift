@@ -252,7 +252,7 @@ public final class MemoryTransport: StreamTransport {
         render { framing.writeOpen(header, into: $0) }
     }
 
-    public func send(_ element: XMLTree) {
+    public func send(_ element: Element) {
         render { framing.write(element, into: $0) }
     }
 

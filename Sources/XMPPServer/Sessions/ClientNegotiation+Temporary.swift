@@ -47,7 +47,7 @@ extension ClientNegotiation {
     }
 
     private func refuseResume(_ request: ResumeRequest) {
-        if let answer = machine.refuseResume(.itemNotFound) { transport.send(XMLTree(answer)) }
+        if let answer = machine.refuseResume(.itemNotFound) { transport.send(answer) }
         goOn()
     }
 

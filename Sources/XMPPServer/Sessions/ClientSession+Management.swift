@@ -15,11 +15,11 @@ extension ClientSession {
         if outstanding?.management == nil {
             if case .enable(let resume, let most) = StreamManagementElement(element) { return enable(resume, most) }
             if case .malformed(let condition) = StreamManagementElement(element) {
-                transport?.send(XMLTree(StreamManagementElement.failed(condition)))
+                transport?.send(StreamManagementElement.failed(condition))
                 return directive
             }
             if element.isNamed("resume") {
-                transport?.send(XMLTree(StreamManagementElement.failed(.unexpectedRequest)))
+                transport?.send(StreamManagementElement.failed(.unexpectedRequest))
                 return directive
             }
             close(.policyViolation.saying("stream management is not enabled"))
@@ -30,7 +30,7 @@ extension ClientSession {
         case .answerSoon: answerSoon()
         case .acked(let count): arrived(count)
         case .ignore: break
-        case .reply(let reply): transport?.send(XMLTree(reply))
+        case .reply(let reply): transport?.send(reply)
         case .streamError(let error):
             close(error)
             return .stop
@@ -52,11 +52,9 @@ extension ClientSession {
             outstanding.resumeTime = .seconds(max(1, seconds))
         }
         transport?.send(
-            XMLTree(
-                StreamManagementElement.enabled(
-                    id: outstanding.resumeID,
-                    max: outstanding.resumeID == nil ? nil : UInt32(clamping: outstanding.resumeTime.components.seconds)
-                )))
+            StreamManagementElement.enabled(
+                id: outstanding.resumeID,
+                max: outstanding.resumeID == nil ? nil : UInt32(clamping: outstanding.resumeTime.components.seconds)))
         return directive
     }
 
@@ -149,7 +147,7 @@ extension ClientSession {
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         outstanding.resumeTimer = nil
         outstanding.management?.received.rewind()
-        transport.send(XMLTree(StreamManagementElement.resumed(previd: resumption.id, h: resumption.h)))
+        transport.send(StreamManagementElement.resumed(previd: resumption.id, h: resumption.h))
         for delivery in outstanding.queue { write(delivery.stanza, receipt: nil) }
         if !outstanding.queue.isEmpty {
             outstanding.management?.sent.requested()

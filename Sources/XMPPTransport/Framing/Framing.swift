@@ -39,7 +39,6 @@ public protocol Framing: AnyObject {
     func writeClose(into output: OutputBuffer)
     func write(_ stanza: Stanza, to recipient: JID?, into output: OutputBuffer)
     func write(_ stanza: RenderedStanza, to recipient: JID?, into output: OutputBuffer)
-    func write(_ element: XMLTree, into output: OutputBuffer)
     func write(_ element: Element, into output: OutputBuffer)
     /// The bytes of a stanza for many streams of this kind.
     func render(_ stanza: Stanza) -> RenderedStanza
@@ -52,10 +51,6 @@ extension Framing {
 
     public func write(_ stanza: Stanza, into output: OutputBuffer) {
         write(stanza, to: nil, into: output)
-    }
-
-    public func write(_ element: XMLTree, into output: OutputBuffer) {
-        write(element.root.element, into: output)
     }
 }
 

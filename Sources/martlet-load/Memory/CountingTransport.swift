@@ -39,9 +39,9 @@ final class CountingTransport: StreamTransport, @unchecked Sendable {
         driver.render { $0.writeOpen(header, into: $1) }
     }
 
-    func send(_ element: XMLTree) {
+    func send(_ element: Element) {
         driver.render { $0.write(element, into: $1) }
-        login?.answer = element
+        login?.answer = XMLTree(element)
         touch()
     }
 

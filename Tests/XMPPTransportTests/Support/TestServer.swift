@@ -139,12 +139,6 @@ final class TestServer: Sendable {
     }
 }
 
-extension StreamTransport {
-    func send(_ element: Element) {
-        send(XMLTree(element))
-    }
-}
-
 func message(_ id: String, _ body: String = "") -> Element {
     Element("message", .client, ["id": id], Element("body", .client, [:], body))
 }
