@@ -210,11 +210,14 @@ public struct HostBuilder {
     }
 
     /// Answers also for accounts that there are not, so that nobody can tell them from those that there are.
+    ///
+    /// - Parameter nobody: `.atEveryAddress` where a module keeps requests from clients that are there.
     public mutating func iqForAnybody(
         _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString,
+        answering order: IQRoute.Order = .inOrder, nobody: IQRoute.Nobody = .atBareAddress,
         _ handler: @escaping (IQRequest, IQResponder) throws(StanzaError) -> Void
     ) {
-        add(type, namespace, name, [.account], .anyone, .later(.inOrder, handler), answersForNobody: true)
+        add(type, namespace, name, [.account], .anyone, .later(order, handler), nobody: nobody)
     }
 
     /// Answers later, by the responder. In order: the session's next stanza waits for the answer (RFC 6120 §10.1).
@@ -228,12 +231,12 @@ public struct HostBuilder {
 
     private mutating func add(
         _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, _ targets: [Target],
-        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler, answersForNobody: Bool = false
+        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler, nobody: IQRoute.Nobody = .unanswered
     ) {
         iqRoutes.append(
             IQRoute(
                 module: module, type: type, namespace: namespace, name: name, targets: targets, asker: asker,
-                handler: handler, answersForNobody: answersForNobody))
+                handler: handler, nobody: nobody))
     }
 
     /// Loads this module's state of an account with it.

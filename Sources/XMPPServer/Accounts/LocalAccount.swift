@@ -139,7 +139,9 @@ final class LocalAccount: Account {
     func arrive(_ envelope: Envelope) {
         guard let table else { return shard.bounce(envelope, .remoteServerNotFound) }
         guard exists else {
-            if table.iq.answersForNobody(envelope.stanza) { return arriveIQ(envelope, table) }
+            if table.iq.answersForNobody(envelope.stanza) {
+                return shard.request(envelope, table.iq, at: .account, account: self)
+            }
             // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
             let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
             if !isLost { shard.bounce(envelope, .serviceUnavailable) }
