@@ -72,10 +72,13 @@ public struct NoOptions: ModuleOptions {
 public struct HostContext: Sendable {
     public let storage: any StorageBackend
     public let log: Logger
+    /// What outlives the instance, when a reload makes another one.
+    public let state: ProcessState
 
-    public init(storage: any StorageBackend, log: Logger) {
+    public init(storage: any StorageBackend, log: Logger, state: ProcessState) {
         self.storage = storage
         self.log = log
+        self.state = state
     }
 }
 
