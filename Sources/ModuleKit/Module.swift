@@ -105,6 +105,8 @@ public struct Confined<Value>: @unchecked Sendable {
 /// Reads what a module keeps of an account, before the account's first stanza: on a storage thread, in one snapshot
 /// with all other loaders.
 public struct AccountLoader: Sendable {
+    /// Whether the state is there already.
+    public let isLoaded: @Sendable (StateContainer) -> Bool
     public let load:
         @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<(inout StateContainer) -> Void>
 }
@@ -248,10 +250,12 @@ public struct HostBuilder {
         _ load: @escaping @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<State>
     ) {
         loaders.append(
-            AccountLoader { snapshot, owner throws(StorageError) in
-                let state = try load(snapshot, owner)
-                return Moved { container in container[type] = state.value }
-            })
+            AccountLoader(
+                isLoaded: { container in container[State.self] != nil },
+                load: { snapshot, owner throws(StorageError) in
+                    let state = try load(snapshot, owner)
+                    return Moved { container in container[State.self] = state.value }
+                }))
     }
 
     /// Owns `prefix.HOST` for each host: a service with a domain of its own.
