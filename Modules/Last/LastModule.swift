@@ -16,8 +16,9 @@ public struct LastModule: Module {
             let (now, start) = (request.kernel.wallClock, request.kernel.startTime)
             return LastSeen.answer(seconds: (now.milliseconds - start.milliseconds) / 1000)
         }
-        // Anyone may ask and not everyone is told: XEP-0012 §4 wants strangers to hear `forbidden`.
-        host.iq(.get, .lastActivity, "query", at: [.account], from: .anyone, answering: .inOrder) {
+        // Anyone may ask and not everyone is told: XEP-0012 §4 wants strangers to hear `forbidden`. They hear it of
+        // names that nobody has as well, so that they do not find out which ones there are.
+        host.iqForAnybody(.get, .lastActivity, "query", nobody: .atEveryAddress) {
             request, responder throws(StanzaError) in
             guard let account = request.account, let from = request.stanza.from else { throw .serviceUnavailable }
             guard sees(from.bare, account, contacts) else { throw .forbidden }
@@ -46,6 +47,6 @@ public struct LastModule: Module {
     }
 
     private func sees(_ asker: BareJID, _ account: any Account, _ contacts: any ContactService) -> Bool {
-        asker == account.address || contacts.isSubscriber(asker, to: account)
+        account.exists && (asker == account.address || contacts.isSubscriber(asker, to: account))
     }
 }

@@ -23,12 +23,11 @@ enum Retrieval {
             }
         }
         // Later stanzas may overtake: among them are the acknowledgements that a long answer waits for.
-        host.iq(.get, .offline, "offline", at: [.account], from: .anyone, answering: .independent) {
+        host.iqForAnybody(.get, .offline, "offline", answering: .independent) {
             request, responder throws(StanzaError) in
             try fetch(request, responder)
         }
-        host.iq(.set, .offline, "offline", at: [.account], from: .anyone, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.set, .offline, "offline") { request, responder throws(StanzaError) in
             try remove(request, responder)
         }
         // What only the server says (which message this is) no message says by itself.
@@ -38,7 +37,7 @@ enum Retrieval {
         }
     }
 
-    /// XEP-0013 §2.3: only for the account's own sessions.
+    /// XEP-0013 §2.3: only for the account's own sessions. Others hear `forbidden`, whether there is the account or not.
     private static func open(_ request: IQRequest) throws(StanzaError) -> (any Mailbox, any Session) {
         guard let account = request.account, request.stanza.from?.bare == account.address else { throw .forbidden }
         guard let session = request.session, let mailbox = account.mailbox else { throw .serviceUnavailable }

@@ -25,19 +25,24 @@ public struct PrivateModule: Module {
 
     public func install(on host: inout HostBuilder) {
         host.feature(.privateStorage, at: [.host, .account])
-        host.iq(.get, .privateStorage, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.get, .privateStorage, "query") { request, responder throws(StanzaError) in
             try get(request, responder)
         }
         let limits = options.limits
-        host.iq(.set, .privateStorage, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.set, .privateStorage, "query") { request, responder throws(StanzaError) in
             try set(request, limits, responder)
         }
     }
 
+    /// XEP-0049 §2.3: others are forbidden, whether there is the account or not.
+    private func owner(_ request: IQRequest) throws(StanzaError) -> any Account {
+        guard let account = request.account, account.exists, request.stanza.from?.bare == account.address
+        else { throw .forbidden }
+        return account
+    }
+
     private func get(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
-        guard let account = request.account else { throw .itemNotFound }
+        let account = try owner(request)
         let wanted = request.payload.children.map(\.element)
         // XEP-0049 §3: a get without a child is a bad request, one for two namespaces is not allowed.
         guard let first = wanted.first, wanted.allSatisfy({ $0.namespace == first.namespace }),
@@ -50,7 +55,8 @@ public struct PrivateModule: Module {
     private func set(
         _ request: IQRequest, _ limits: PrivateStore.Limits, _ responder: IQResponder
     ) throws(StanzaError) {
-        guard let account = request.account else { throw .itemNotFound }
+        let account = try owner(request)
+        guard !account.isTemporary else { throw .notAllowed }
         let elements = request.payload.children.map(\.element)
         // XEP-0049 §2.3.
         guard let first = elements.first else { throw .notAcceptable.saying("nothing to keep") }

@@ -28,22 +28,27 @@ final class PrivateStore {
 
     /// What was never kept comes back as it was asked for, empty (XEP-0049 §2.3).
     static func get(_ wanted: [Element], of account: any Account, _ responder: IQResponder) {
-        guard let owner = account.owner else { return responder.answer(.failure(.itemNotFound)) }
+        // Of an account that is not stored nothing is kept.
+        guard let owner = account.owner else { return responder.answer(.success(answer(wanted, []))) }
         account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
             var found: [[UInt8]?] = []
             for element in wanted { found.append(try snapshot.value(store, owner, key: key(element))) }
             return found
         } then: { result in
             switch result {
-            case .success(let found):
-                var query = Element("query", .privateStorage)
-                for (element, stored) in zip(wanted, found) {
-                    query.append(stored.flatMap(read) ?? Element(name: element.name, namespace: element.namespace))
-                }
-                responder.answer(.success(query))
+            case .success(let found): responder.answer(.success(answer(wanted, found)))
             case .failure: responder.answer(.failure(.resourceConstraint))
             }
         }
+    }
+
+    private static func answer(_ wanted: [Element], _ found: [[UInt8]?]) -> Element {
+        var query = Element("query", .privateStorage)
+        for (index, element) in wanted.enumerated() {
+            let stored = index < found.count ? found[index].flatMap(read) : nil
+            query.append(stored ?? Element(name: element.name, namespace: element.namespace))
+        }
+        return query
     }
 
     private static func read(_ bytes: [UInt8]) -> Element? {

@@ -9,46 +9,66 @@ public struct RegisterModule: Module {
         var changesPasswords: Bool
         var removes: Bool
         var instructions: String
+        var redirect: String?
         var rules: RegistrationRules
-        var perAddress: Int
-        var total: Int
-        var span: Duration
+        /// To make an account, by address.
+        var attempts: RateLimit
+        /// New passwords, by account.
+        var changes: RateLimit
 
         public init(from section: inout ConfigSection) {
             opens = section.bool("create", default: true, "Whether strangers may make accounts.")
             changesPasswords = section.bool("password", default: true, "Whether accounts may change their passwords.")
             removes = section.bool("remove", default: true, "Whether accounts may remove themselves.")
-            instructions = section.string(
+            let text = section.string(
                 "instructions", default: "Choose a username and a password.", "What clients show above the form.")
+            redirect = section.string(
+                "redirect", "Page on the web where accounts are made. Strangers are sent there and make none here.")
+            if let redirect, !Self.isPage(redirect) {
+                section.error("redirect", "\(redirect) is no address like https://example.org/register")
+            }
+            instructions = redirect.map { section.has("instructions") ? text : "Accounts are made at \($0)" } ?? text
             rules = RegistrationRules(from: &section)
-            perAddress = section.int(
+            let perAddress = section.int(
                 "per_address", default: 10, in: 1...1_000_000,
                 "Attempts of one address (for IPv6: one /64), and new passwords of one account, within `interval`.")
-            total = section.int(
+            let total = section.int(
                 "total", default: 1000, in: 1...1_000_000, "Attempts of all addresses together within `interval`.")
-            span = section.duration(
+            let span = section.duration(
                 "interval", default: .hours(1), in: .seconds(1) ... .days(30), "How long attempts count.")
+            attempts = RateLimit(perKey: perAddress, total: total, span: span)
+            changes = RateLimit(perKey: perAddress, total: 100_000, span: span)
         }
+
+        private static func isPage(_ text: String) -> Bool {
+            ["https://", "http://"].contains { text.utf8.starts(with: $0.utf8) && text.utf8.count > $0.utf8.count }
+                && text.utf8.allSatisfy {
+                    $0 > 0x20 && $0 != 0x7F && $0 != UInt8(ascii: "<") && $0 != UInt8(ascii: ">")
+                }
+        }
+    }
+
+    /// What was counted of all hosts.
+    private final class Counted: Sendable {
+        let attempts = RateLimiter()
+        let changes = RateLimiter()
     }
 
     private let options: Options
     private let registration: Registration
-    /// Changes of passwords, by account: each costs as much as making one.
-    private let changes: RateLimiter
+    private let registered: Registered
 
     public init(_ options: Options, in host: HostContext) {
         self.options = options
-        // Counts are of the process, not of a loop or a host; those of the running interval are all that a reload loses.
-        registration = Registration(
-            rules: options.rules, instructions: options.instructions,
-            limiter: RateLimiter(perKey: options.perAddress, total: options.total, span: options.span))
-        changes = RateLimiter(perKey: options.perAddress, total: 100_000, span: options.span)
+        let counted = host.state.obtain(Counted.self) { Counted() }
+        registration = Registration(options, counted.attempts)
+        registered = Registered(options, counted.changes)
     }
 
     public func install(on host: inout HostBuilder) {
         host.feature(.register)
-        if options.opens { open(&host) }
-        let registered = Registered(options, changes)
+        if options.opens || options.redirect != nil { open(&host) }
+        let registered = registered
         for target in [Target.host, .account] {
             host.iq(.get, .register, "query", at: [target], from: .ownAccount) { request throws(StanzaError) in
                 try registered.get(request)

@@ -2,16 +2,27 @@ internal import ModuleKit
 
 /// Making an account, on a stream that is encrypted and not authenticated (XEP-0077 §3.1.1).
 struct Registration: Sendable {
-    let rules: RegistrationRules
-    let instructions: String
-    let limiter: RateLimiter
+    private let options: RegisterModule.Options
+    private let limiter: RateLimiter
 
-    /// What has to be said.
+    init(_ options: RegisterModule.Options, _ limiter: RateLimiter) {
+        self.options = options
+        self.limiter = limiter
+    }
+
+    /// What has to be said, as elements and as a data form (XEP-0077 §4); or where on the web it is to be said (§5).
     var form: Element {
         var query = Element("query", .register)
-        query.append(Element("instructions", .register, [:], instructions))
-        query.append(Element("username", .register))
-        query.append(Element("password", .register))
+        query.append(Element("instructions", .register, [:], options.instructions))
+        if let page = options.redirect {
+            var elsewhere = Element("x", .outOfBand)
+            elsewhere.append(Element("url", .outOfBand, [:], page))
+            query.append(elsewhere)
+        } else {
+            query.append(Element("username", .register))
+            query.append(Element("password", .register))
+            query.append(RegistrationFields.form(options.instructions))
+        }
         return query
     }
 
@@ -24,15 +35,17 @@ struct Registration: Sendable {
         let query = request.payload
         // XEP-0077 §3.2: nobody is registered here.
         guard query.first("remove", .register) == nil else { throw .unexpectedRequest }
+        if let page = options.redirect { throw .notAllowed.saying("accounts are made at \(page)") }
         // XEP-0077 §3.1.1: one identity for one stream.
         guard request.context.state[Done.self] == nil else { throw .notAcceptable.saying("one account is enough") }
-        let name = query.first("username", .register)?.text ?? ""
-        let password = query.first("password", .register)?.text ?? ""
-        guard !name.isEmpty, !password.isEmpty else { throw .notAcceptable.saying("name and password are needed") }
-        let address = try rules.address(name, at: request.host)
-        try rules.check(password)
+        let fields = try RegistrationFields(query)
+        guard let name = fields.name, let password = fields.password else {
+            throw .notAcceptable.saying("name and password are needed")
+        }
+        let address = try options.rules.address(name, at: request.host)
+        try options.rules.check(password)
         // Before the name is looked up: neither guessing names nor deriving keys is free.
-        guard limiter.take(request.peer.network, at: request.kernel.wallClock) else {
+        guard limiter.take(request.peer.network, within: options.attempts, at: request.kernel.wallClock) else {
             throw .resourceConstraint.saying("too many registrations; try again later")
         }
         let (context, home) = (request.context, request.kernel.home)

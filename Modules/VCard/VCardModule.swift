@@ -1,15 +1,18 @@
 public import ModuleKit
 
-/// XEP-0054: what an account tells the world of itself.
+/// XEP-0054: what accounts, and the server, tell the world of themselves.
 public struct VCardModule: Module {
     public static let info = ModuleInfo("vcard", [.xep(54, version: "1.3.0")])
 
     public struct Options: ModuleOptions {
         var size: Int
+        var host: HostCard
 
         public init(from section: inout ConfigSection) {
             size = section.bytes(
                 "size", default: 256 << 10, in: 1024...(4 << 20), "Most bytes of one vCard, its picture included.")
+            var card = section.section("host", "The server's own vCard.")
+            host = HostCard(from: &card)
         }
     }
 
@@ -24,23 +27,27 @@ public struct VCardModule: Module {
 
     public func install(on host: inout HostBuilder) {
         host.feature(.vcard, at: [.host, .account])
+        let card = options.host.element
+        host.iq(.get, .vcard, "vCard", at: [.host], from: .anyone) { _ in card }
+        host.iq(.set, .vcard, "vCard", at: [.host], from: .anyone) { _ throws(StanzaError) -> Element? in
+            throw .notAllowed
+        }
         host.iq(.get, .vcard, "vCard", at: [.account], from: .anyone, answering: .inOrder) {
             request, responder throws(StanzaError) in
             try get(request, responder)
         }
-        // Somebody else's account refuses as one that does not exist: nobody finds out which names there are.
         let size = options.size
-        host.iq(.set, .vcard, "vCard", at: [.account], from: .ownAccount, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.set, .vcard, "vCard") { request, responder throws(StanzaError) in
             try set(request, size, responder)
         }
     }
 
     private func get(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
-        guard let account = request.account, let owner = account.owner else { throw .serviceUnavailable }
+        guard let account = request.account else { throw .serviceUnavailable }
         // XEP-0054 §3.1 and §3.3: oneself hears that there is none, others hear what they hear of no account at all.
         let isOwn = request.stanza.from?.bare == account.address
         let none: StanzaError = isOwn ? .itemNotFound : .serviceUnavailable
+        guard let owner = account.owner else { throw none }
         account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
             try snapshot.value(Self.store, owner, key: Self.key)
         } then: { result in
@@ -54,9 +61,12 @@ public struct VCardModule: Module {
         }
     }
 
-    /// The whole vCard at once (XEP-0054 §3.2); an empty one takes it away.
+    /// The whole vCard at once (XEP-0054 §3.2); an empty one takes it away. Others are forbidden to, whether there is
+    /// the account or not: nobody finds out which names there are.
     private func set(_ request: IQRequest, _ size: Int, _ responder: IQResponder) throws(StanzaError) {
-        guard let account = request.account, let owner = account.owner else { throw .itemNotFound }
+        guard let account = request.account, account.exists, request.stanza.from?.bare == account.address
+        else { throw .forbidden }
+        guard let owner = account.owner else { throw .notAllowed }
         let vcard = request.payload.element
         let value = Array(vcard.description.utf8)
         guard value.count <= size else { throw .policyViolation.saying("the vCard is too large") }

@@ -41,7 +41,8 @@ public struct DiscoNode {
     public let module: String
     public let name: String
     public let target: Target
-    /// Answers by `query.answer`, now or later; who may ask is the handler's to know.
+    /// Answers by `query.answer`, now or later. Who may ask is the handler's to know: at an account everybody comes here,
+    /// also where there is no such account.
     public let handler: (DiscoQuery) -> Void
 
     init(module: String, name: String, target: Target, handler: @escaping (DiscoQuery) -> Void) {

@@ -23,6 +23,16 @@ public struct IQRoute {
         case independent
     }
 
+    /// What of an account is answered when there is none of that name. The request's account has no owner then.
+    public enum Nobody: Hashable, Sendable {
+        /// Nothing: the kernel refuses.
+        case unanswered
+        /// What was sent to the bare address.
+        case atBareAddress
+        /// What was sent to the bare address or to a client that is not there.
+        case atEveryAddress
+    }
+
     public enum Handler {
         case now((IQRequest) throws(StanzaError) -> Element?)
         case later(Order, (IQRequest, IQResponder) throws(StanzaError) -> Void)
@@ -35,12 +45,11 @@ public struct IQRoute {
     public let targets: [Target]
     public let asker: Asker
     public let handler: Handler
-    /// At an account: also when there is none of that address; the request's account has no owner then.
-    public let answersForNobody: Bool
+    public let nobody: Nobody
 
     public init(
         module: String, type: RequestType, namespace: Namespace, name: StaticString, targets: [Target], asker: Asker,
-        handler: Handler, answersForNobody: Bool = false
+        handler: Handler, nobody: Nobody = .unanswered
     ) {
         self.module = module
         self.type = type
@@ -49,14 +58,14 @@ public struct IQRoute {
         self.targets = targets
         self.asker = asker
         self.handler = handler
-        self.answersForNobody = answersForNobody
+        self.nobody = nobody
     }
 
     /// The same at another target.
     public func at(_ target: Target) -> IQRoute {
         IQRoute(
             module: module, type: type, namespace: namespace, name: name, targets: [target], asker: asker,
-            handler: handler, answersForNobody: answersForNobody)
+            handler: handler, nobody: nobody)
     }
 }
 

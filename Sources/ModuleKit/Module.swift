@@ -72,10 +72,13 @@ public struct NoOptions: ModuleOptions {
 public struct HostContext: Sendable {
     public let storage: any StorageBackend
     public let log: Logger
+    /// What outlives the instance, when a reload makes another one.
+    public let state: ProcessState
 
-    public init(storage: any StorageBackend, log: Logger) {
+    public init(storage: any StorageBackend, log: Logger, state: ProcessState) {
         self.storage = storage
         self.log = log
+        self.state = state
     }
 }
 
@@ -102,6 +105,8 @@ public struct Confined<Value>: @unchecked Sendable {
 /// Reads what a module keeps of an account, before the account's first stanza: on a storage thread, in one snapshot
 /// with all other loaders.
 public struct AccountLoader: Sendable {
+    /// Whether the state is there already.
+    public let isLoaded: @Sendable (StateContainer) -> Bool
     public let load:
         @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<(inout StateContainer) -> Void>
 }
@@ -210,11 +215,14 @@ public struct HostBuilder {
     }
 
     /// Answers also for accounts that there are not, so that nobody can tell them from those that there are.
+    ///
+    /// - Parameter nobody: `.atEveryAddress` where a module keeps requests from clients that are there.
     public mutating func iqForAnybody(
         _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString,
+        answering order: IQRoute.Order = .inOrder, nobody: IQRoute.Nobody = .atBareAddress,
         _ handler: @escaping (IQRequest, IQResponder) throws(StanzaError) -> Void
     ) {
-        add(type, namespace, name, [.account], .anyone, .later(.inOrder, handler), answersForNobody: true)
+        add(type, namespace, name, [.account], .anyone, .later(order, handler), nobody: nobody)
     }
 
     /// Answers later, by the responder. In order: the session's next stanza waits for the answer (RFC 6120 §10.1).
@@ -228,12 +236,12 @@ public struct HostBuilder {
 
     private mutating func add(
         _ type: IQRoute.RequestType, _ namespace: Namespace, _ name: StaticString, _ targets: [Target],
-        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler, answersForNobody: Bool = false
+        _ asker: IQRoute.Asker, _ handler: IQRoute.Handler, nobody: IQRoute.Nobody = .unanswered
     ) {
         iqRoutes.append(
             IQRoute(
                 module: module, type: type, namespace: namespace, name: name, targets: targets, asker: asker,
-                handler: handler, answersForNobody: answersForNobody))
+                handler: handler, nobody: nobody))
     }
 
     /// Loads this module's state of an account with it.
@@ -242,10 +250,12 @@ public struct HostBuilder {
         _ load: @escaping @Sendable (any StorageSnapshot, OwnerID) throws(StorageError) -> Moved<State>
     ) {
         loaders.append(
-            AccountLoader { snapshot, owner throws(StorageError) in
-                let state = try load(snapshot, owner)
-                return Moved { container in container[type] = state.value }
-            })
+            AccountLoader(
+                isLoaded: { container in container[State.self] != nil },
+                load: { snapshot, owner throws(StorageError) in
+                    let state = try load(snapshot, owner)
+                    return Moved { container in container[State.self] = state.value }
+                }))
     }
 
     /// Owns `prefix.HOST` for each host: a service with a domain of its own.

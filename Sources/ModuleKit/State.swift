@@ -1,3 +1,23 @@
+import Synchronization
+
+/// What modules keep for the whole process, whatever is reloaded: at most one object per type, which all loops and all
+/// instances share, so it does its own locking. For what is rare, such as `RateLimiter`.
+public final class ProcessState: Sendable {
+    private let objects = Mutex<[ObjectIdentifier: any AnyObject & Sendable]>([:])
+
+    public init() {}
+
+    /// The object of this type, made on first use.
+    public func obtain<State: AnyObject & Sendable>(_ type: State.Type, _ make: () -> State) -> State {
+        objects.withLock { objects in
+            if let object = objects[ObjectIdentifier(type)] as? State { return object }
+            let object = make()
+            objects[ObjectIdentifier(type)] = object
+            return object
+        }
+    }
+}
+
 /// What modules keep with a session, an account or a host: at most one object per type. It survives a reload, because
 /// no module instance holds it (DESIGN: state never lives in a module instance). Few entries, so a list.
 public struct StateContainer {

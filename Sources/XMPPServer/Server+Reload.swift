@@ -10,7 +10,8 @@ extension Server {
     ///   kernel's to change are left out.
     public func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep] {
         let (old, oldGroups, generation) = current.withLock { ($0.config, $0.groups, $0.generation + 1) }
-        let loader = ModuleLoader(types: types, context: HostContext(storage: storage, log: log), file: config.file)
+        let context = HostContext(storage: storage, log: log, state: moduleState)
+        let loader = ModuleLoader(types: types, context: context, file: config.file)
         let groups: [HostGroup]
         do {
             groups = try await loader.load(config.hosts, keeping: oldGroups)

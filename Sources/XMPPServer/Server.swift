@@ -15,6 +15,7 @@ public final class Server: Sendable {
     let pool: any WorkExecutor
     let log: Logger
     let types: [any Module.Type]
+    let moduleState: ProcessState
     let registry: AccountRegistry
     let secret: [UInt8]
     private let tally = Mutex(LoginCounts())
@@ -28,7 +29,7 @@ public final class Server: Sendable {
 
     private init(
         config: ServerConfig, storage: any StorageBackend, secret: [UInt8], modules: [any Module.Type],
-        loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?,
+        state: ProcessState, loops: [any Loop], groups: [HostGroup], pool: (any WorkExecutor)?,
         courier: (any Courier)?, metrics: any MetricsFactory, log: Logger
     ) {
         office = PostOffice(loops: loops, courier: courier)
@@ -36,6 +37,7 @@ public final class Server: Sendable {
         self.secret = secret
         self.log = log
         types = modules
+        moduleState = state
         admission = Admission(config.limits)
         throttle = LoginThrottle(config.limits.failedLogins)
         self.pool = pool ?? WorkPool(threads: loops.count, limit: 1000)
@@ -77,11 +79,13 @@ public final class Server: Sendable {
         loops: [any Loop], pool: (any WorkExecutor)?, courier: (any Courier)?,
         metrics: any MetricsFactory = NOOPMetricsHandler.instance, log: Logger
     ) async throws(ConfigErrors) -> Server {
-        let loader = ModuleLoader(types: modules, context: HostContext(storage: storage, log: log), file: config.file)
+        let state = ProcessState()
+        let context = HostContext(storage: storage, log: log, state: state)
+        let loader = ModuleLoader(types: modules, context: context, file: config.file)
         let groups = try await loader.load(config.hosts)
         let server = Server(
-            config: config, storage: storage, secret: secret, modules: modules, loops: loops, groups: groups,
-            pool: pool, courier: courier, metrics: metrics, log: log)
+            config: config, storage: storage, secret: secret, modules: modules, state: state, loops: loops,
+            groups: groups, pool: pool, courier: courier, metrics: metrics, log: log)
         try server.check(groups)
         for shard in server.shards {
             var problems: [String] = []

@@ -242,17 +242,53 @@ def test_line_20_many_requests_for_many_elements_at_once_stay_small(server):
 # -- lines 22 and 23: what strangers learn
 
 
+# What a stranger may ask of an account, and what he hears: None is a result.
+ASKED = [
+    ("get", f"<query xmlns='{INFO}'/>", "service-unavailable"),
+    ("get", f"<query xmlns='{ITEMS}'/>", None),
+    ("get", f"<query xmlns='{INFO}' node='{OFFLINE}'/>", "forbidden"),
+    ("get", f"<query xmlns='{ITEMS}' node='{OFFLINE}'/>", "forbidden"),
+    ("get", f"<query xmlns='{INFO}' node='urn:none'/>", "service-unavailable"),
+    ("get", f"<query xmlns='{ITEMS}' node='urn:none'/>", None),
+    ("get", f"<offline xmlns='{OFFLINE}'><fetch/></offline>", "forbidden"),
+    ("set", f"<offline xmlns='{OFFLINE}'><purge/></offline>", "forbidden"),
+    ("get", f"<vCard xmlns='{VCARD}'/>", "service-unavailable"),
+    ("set", f"<vCard xmlns='{VCARD}'><FN>Mallory</FN></vCard>", "forbidden"),
+    ("get", f"<query xmlns='{PRIVATE}'/>", "forbidden"),
+    ("get", f"<query xmlns='{PRIVATE}'><a xmlns='urn:x'/></query>", "forbidden"),
+    ("set", f"<query xmlns='{PRIVATE}'><a xmlns='urn:x'>1</a></query>", "forbidden"),
+    ("get", "<query xmlns='jabber:iq:last'/>", "forbidden"),
+    ("get", "<query xmlns='jabber:iq:roster'/>", "forbidden"),
+    ("set", "<query xmlns='jabber:iq:roster'><item jid='a@b'/></query>", "forbidden"),
+    ("get", "<ping xmlns='urn:xmpp:ping'/>", "service-unavailable"),
+    ("get", "<query xmlns='jabber:iq:version'/>", "service-unavailable"),
+    ("get", "<time xmlns='urn:xmpp:time'/>", "service-unavailable"),
+    ("get", f"<query xmlns='{REGISTER}'/>", "service-unavailable"),
+    ("set", f"<query xmlns='{REGISTER}'><remove/></query>", "service-unavailable"),
+    ("set", "<session xmlns='urn:ietf:params:xml:ns:xmpp-session'/>", "service-unavailable"),
+    ("get", "<query xmlns='urn:none'/>", "service-unavailable"),
+]
+
+
 def test_line_23_strangers_learn_nothing_of_an_account_but_its_vcard(server):
+    """Word for word what is said of a name that nobody has, and of a client that is not there."""
+
+    async def answer(client: Client, kind: str, payload: str, to: str) -> tuple:
+        """All of the answer but its id, and the address that was asked."""
+        found = await client.iq(kind, payload, to=to)
+        assert found.get("from") == to, show(found)
+        return found.get("type"), "".join(ET.tostring(child, encoding="unicode") for child in found)
+
     async def scene():
         mallory, alice = await here(server, "mallory"), await here(server, "alice", "home")
         await alice.available()
-        for target in (alice.bare, f"nobody@{server.domain}"):
-            assert await refusal(mallory, "get", f"<query xmlns='{INFO}'/>", target) == "service-unavailable"
-            answer = await mallory.iq("get", f"<query xmlns='{ITEMS}'/>", to=target)
-            assert answer.get("type") == "result" and len(answer[0]) == 0, show(answer)
-            assert await refusal(mallory, "get", f"<vCard xmlns='{VCARD}'/>", target) == "service-unavailable"
-            assert await refusal(mallory, "get", f"<query xmlns='{PRIVATE}'/>", target) == "service-unavailable"
-        for target in (alice.bare, alice.jid):
-            assert await refusal(mallory, "get", "<query xmlns='jabber:iq:last'/>", target) == "forbidden"
+        nobody = f"nobody@{server.domain}"
+        for kind, payload, expected in ASKED:
+            assert await refusal(mallory, kind, payload, alice.bare) == expected, payload
+            for suffix in ("", "/absent"):
+                known = await answer(mallory, kind, payload, alice.bare + suffix)
+                assert known == await answer(mallory, kind, payload, nobody + suffix), (payload, suffix)
+        # XEP-0012, section 5: nor is a client asked.
+        assert await refusal(mallory, "get", "<query xmlns='jabber:iq:last'/>", alice.jid) == "forbidden"
 
     asyncio.run(scene())

@@ -96,17 +96,12 @@ import XMPPServer
         let romeo = try server.login("romeo@example.org/orchard")
         let stranger = try login(server)
         let address = try #require(stranger.address)
-        for (id, iq) in [
-            ("get", "<iq type='get' id='get'><query xmlns='jabber:iq:roster'/></iq>"),
-            (
-                "set",
-                "<iq type='set' id='set'><query xmlns='jabber:iq:roster'><item jid='romeo@example.org'/></query></iq>"
-            ),
+        for payload in [
+            "<query xmlns='jabber:iq:roster'><item jid='romeo@example.org'/></query>",
+            "<query xmlns='jabber:iq:private'><a xmlns='urn:x'>1</a></query>",
+            "<vCard xmlns='vcard-temp'><FN>Nobody</FN></vCard>",
         ] {
-            stranger.send(iq)
-            server.settle()
-            #expect(
-                stranger.inbox.contains { $0[attribute: "id"] == id && $0.first("error", .client) != nil }, "\(id)")
+            #expect(stranger.refusal(server, "set", payload) == "not-allowed", "\(payload)")
         }
         // Neither end of a subscription can be kept.
         stranger.send("<presence to='romeo@example.org' type='subscribe' id='ask'/>")
@@ -119,6 +114,20 @@ import XMPPServer
         stranger.end()
         server.settle()
         #expect(server.counts.sessions == 1)
+        await server.stop()
+    }
+
+    @Test func `of what would be stored there is none, as clients ask for it after every login`() async throws {
+        let server = try await server()
+        let stranger = try login(server)
+        #expect(try stranger.ask(server, "get", "<query xmlns='jabber:iq:roster'/>")?.elements.isEmpty == true)
+        let bookmarks = "<query xmlns='jabber:iq:private'><storage xmlns='storage:bookmarks'/></query>"
+        let kept = try stranger.ask(server, "get", bookmarks)
+        #expect(kept?.elements == [Element("storage", Namespace("storage:bookmarks"))])
+        #expect(stranger.refusal(server, "get", "<vCard xmlns='vcard-temp'/>") == "item-not-found")
+        let other = try server.login("romeo@example.org/orchard")
+        let address = try #require(stranger.address).bare.description
+        #expect(other.refusal(server, "get", "<vCard xmlns='vcard-temp'/>", to: address) == "service-unavailable")
         await server.stop()
     }
 

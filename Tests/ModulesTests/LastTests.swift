@@ -99,12 +99,22 @@ import XMPPServer
         await server.stop()
     }
 
-    @Test func `strangers are forbidden to know, of accounts and of their clients`() async throws {
+    @Test(arguments: ["juliet@example.org", "nobody@example.org"])
+    func `strangers are forbidden to know, of accounts, of their clients, and of names that nobody has`(
+        _ address: String
+    ) async throws {
         let (server, _, _) = try await friends()
         let mercutio = try server.login("mercutio@example.org/street")
-        #expect(mercutio.refusal(server, "get", query, to: "juliet@example.org") == "forbidden")
-        #expect(mercutio.refusal(server, "get", query, to: "juliet@example.org/balcony") == "forbidden")
-        #expect(mercutio.refusal(server, "get", query, to: "nobody@example.org") == "service-unavailable")
+        for suffix in ["", "/balcony", "/elsewhere"] {
+            #expect(mercutio.refusal(server, "get", query, to: address + suffix) == "forbidden", "\(suffix)")
+            #expect(mercutio.refusal(server, "set", query, to: address + "/elsewhere") == "service-unavailable")
+        }
+        await server.stop()
+    }
+
+    @Test func `of a client that is not there a contact hears that it is not there`() async throws {
+        let (server, romeo, _) = try await friends()
+        #expect(romeo.refusal(server, "get", query, to: "juliet@example.org/elsewhere") == "service-unavailable")
         await server.stop()
     }
 

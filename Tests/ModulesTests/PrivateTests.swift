@@ -74,9 +74,12 @@ import Testing
         let juliet = try server.login("juliet@example.org/balcony")
         server.befriend(romeo, juliet)
         try juliet.ask(server, "set", query(prefs))
-        for address in ["juliet@example.org", "nobody@example.org", "example.org"] {
-            #expect(romeo.refusal(server, "get", query(prefs), to: address) == "service-unavailable")
-            #expect(romeo.refusal(server, "set", query(prefs), to: address) == "service-unavailable")
+        for (address, condition) in [
+            ("juliet@example.org", "forbidden"), ("nobody@example.org", "forbidden"),
+            ("example.org", "service-unavailable"),
+        ] {
+            #expect(romeo.refusal(server, "get", query(prefs), to: address) == condition)
+            #expect(romeo.refusal(server, "set", query(prefs), to: address) == condition)
         }
         await server.stop()
     }

@@ -260,9 +260,16 @@ import Testing
         for (type, request) in [("get", fetch), ("set", purge), ("get", offline("view", ["1"]))] {
             #expect(romeo.refusal(server, type, request, to: "juliet@example.org") == "forbidden")
         }
+        // Strangers hear the same of names that nobody has.
         let mercutio = try server.login("mercutio@example.org/street")
-        #expect(mercutio.refusal(server, "get", info, to: "juliet@example.org") == "service-unavailable")
-        #expect(try mercutio.ask(server, "get", items, to: "juliet@example.org")?.elements.isEmpty == true)
+        for address in ["juliet@example.org", "nobody@example.org"] {
+            for request in [info, items, fetch, offline("view", ["1"])] {
+                #expect(mercutio.refusal(server, "get", request, to: address) == "forbidden", "\(address) \(request)")
+            }
+            for request in [purge, offline("remove", ["1"])] {
+                #expect(mercutio.refusal(server, "set", request, to: address) == "forbidden", "\(address) \(request)")
+            }
+        }
         await server.stop()
     }
 

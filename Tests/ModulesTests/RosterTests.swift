@@ -1,6 +1,8 @@
 import ModuleKit
 import ModuleTesting
+import Roster
 import Testing
+import XMPPServer
 
 @Suite struct RosterTests {
     private static let get = "<iq type='get' id='g'><query xmlns='jabber:iq:roster'/></iq>"
@@ -71,6 +73,48 @@ import Testing
             <iq type='error' id='g'><error type='auth'><forbidden
             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></iq>
             """)
+        await server.stop()
+    }
+
+    @Test func `a reload that brings the roster reads it for who is there already`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        try romeo.ask(server, "set", "<query xmlns='jabber:iq:roster'><item jid='juliet@example.org'/></query>")
+        // As if it had started without.
+        let next = try await TestServer(standardModules, memory: server.crash()) { config in
+            for index in config.hosts.indices {
+                config.hosts[index].modules.removeAll { !["messages", "disco"].contains($0.name) }
+            }
+        }
+        let again = try next.login("romeo@example.org/orchard", priority: nil)
+        let get = "<query xmlns='jabber:iq:roster'/>"
+        #expect(again.refusal(next, "get", get) == "service-unavailable")
+        try await next.reload(standardModules.map { ModuleConfig(name: $0.info.name) })
+        next.settle()
+        let contacts = { try again.ask(next, "get", get)?.elements.map { $0[attribute: "jid"] } }
+        #expect(try contacts() == ["juliet@example.org"])
+        try again.ask(next, "set", "<query xmlns='jabber:iq:roster'><item jid='mercutio@example.org'/></query>")
+        // What is in memory stays when there is nothing to be read.
+        try await next.reload(
+            standardModules.map {
+                ModuleConfig(name: $0.info.name, node: $0 == RosterModule.self ? options(["limit": "20"]) : .empty)
+            })
+        #expect(try Set(#require(try contacts())) == ["juliet@example.org", "mercutio@example.org"])
+        await next.stop()
+    }
+
+    @Test func `a reload that brings the roster to a disk that fails leaves everything else as it was`() async throws {
+        let server = try await TestServer(standardModules) { config in
+            for index in config.hosts.indices {
+                config.hosts[index].modules.removeAll { !["messages", "disco"].contains($0.name) }
+            }
+        }
+        let romeo = try server.login("romeo@example.org/orchard", priority: nil)
+        server.storage.failReads(.failed("dying"))
+        try await server.reload(standardModules.map { ModuleConfig(name: $0.info.name) })
+        server.settle()
+        #expect(romeo.refusal(server, "get", "<query xmlns='jabber:iq:roster'/>") == "item-not-found")
+        #expect(romeo.refusal(server, "get", "<ping xmlns='urn:xmpp:ping'/>") == nil)
         await server.stop()
     }
 }

@@ -30,10 +30,40 @@ import VCard
     @Test func `nobody writes another's, and the refusal does not tell who exists`() async throws {
         let server = try await TestServer(standardModules)
         let romeo = try server.login("romeo@example.org/orchard")
-        #expect(romeo.refusal(server, "set", card, to: "juliet@example.org") == "service-unavailable")
-        #expect(romeo.refusal(server, "set", card, to: "nobody@example.org") == "service-unavailable")
+        #expect(romeo.refusal(server, "set", card, to: "juliet@example.org") == "forbidden")
+        #expect(romeo.refusal(server, "set", card, to: "nobody@example.org") == "forbidden")
         #expect(romeo.refusal(server, "get", empty, to: "juliet@example.org") == "service-unavailable")
         await server.stop()
+    }
+
+    @Test func `the host has one, which the operator writes and nobody else`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let usual = try romeo.ask(server, "get", empty, to: "example.org")
+        #expect(usual?.elements.map(\.name) == ["FN"])
+        #expect(usual?.first("FN", .vcard)?.text == Build.name)
+        #expect(romeo.refusal(server, "set", card, to: "example.org") == "not-allowed")
+        await server.stop()
+
+        let said = ConfigNode(
+            .map([
+                ConfigEntry(
+                    "host",
+                    options([
+                        "name": "Example & Co", "organization": "The Example", "description": "For <everybody>",
+                        "url": "https://example.org/", "email": "help@example.org", "address": "help@example.org",
+                    ]))
+            ]))
+        let other = try await TestServer(standardModules, config: ["vcard": said])
+        let juliet = try other.login("juliet@example.org/balcony")
+        let own = try #require(try juliet.ask(other, "get", empty, to: "example.org"))
+        #expect(own.first("FN", .vcard)?.text == "Example & Co")
+        #expect(own.first("ORG", .vcard)?.first("ORGNAME", .vcard)?.text == "The Example")
+        #expect(own.first("DESC", .vcard)?.text == "For <everybody>")
+        #expect(own.first("URL", .vcard)?.text == "https://example.org/")
+        #expect(own.first("EMAIL", .vcard)?.first("USERID", .vcard)?.text == "help@example.org")
+        #expect(own.first("JABBERID", .vcard)?.text == "help@example.org")
+        await other.stop()
     }
 
     @Test func `one that is too large is refused, and the old one stays`() async throws {

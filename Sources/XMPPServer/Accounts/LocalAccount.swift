@@ -41,6 +41,7 @@ final class LocalAccount: Account {
     /// After a reload.
     func worldChanged() {
         table = shard.world.hosts[address.domain]
+        if isResident { becomeResident() }
     }
 
     /// By the limits as they are now; what was sent before still counts if they are the same.
@@ -63,12 +64,37 @@ final class LocalAccount: Account {
 
     func loaded(_ loaded: LoadedAccount) {
         isLoading = false
-        isResident = true
         owner = loaded.owner
         for install in loaded.installs { install.value(&state) }
         if loaded.spoolCount > 0 {
             storedSpool = AccountSpool(of: self, count: loaded.spoolCount, lastID: loaded.spoolLastID)
         }
+        becomeResident()
+    }
+
+    /// Nothing is missing, or what modules read that a reload has brought: then stanzas wait for it as they do for a cold
+    /// account.
+    private func becomeResident() {
+        let missing = owner == nil ? [] : table?.loaders.filter { !$0.isLoaded(state) } ?? []
+        guard missing.isEmpty else {
+            isResident = false
+            isLoading = true
+            return shard.complete(self, missing)
+        }
+        serveInbox()
+    }
+
+    /// What was missing has been read, or cannot be: the modules that want it do without then.
+    func completed(_ installs: [Moved<(inout StateContainer) -> Void>]?) {
+        isLoading = false
+        guard let installs else { return serveInbox() }
+        for install in installs { install.value(&state) }
+        // Another reload may have come meanwhile.
+        becomeResident()
+    }
+
+    private func serveInbox() {
+        isResident = true
         let waiting = inbox
         inbox = []
         for item in waiting {
@@ -139,7 +165,9 @@ final class LocalAccount: Account {
     func arrive(_ envelope: Envelope) {
         guard let table else { return shard.bounce(envelope, .remoteServerNotFound) }
         guard exists else {
-            if table.iq.answersForNobody(envelope.stanza) { return arriveIQ(envelope, table) }
+            if table.iq.answersForNobody(envelope.stanza) {
+                return shard.request(envelope, table.iq, at: .account, account: self)
+            }
             // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
             let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
             if !isLost { shard.bounce(envelope, .serviceUnavailable) }

@@ -72,6 +72,31 @@ extension Shard {
         }
     }
 
+    /// Reads what these loaders bring of an account that has everything else.
+    func complete(_ account: LocalAccount, _ loaders: [AccountLoader]) {
+        guard let owner = account.owner else { return account.completed(nil) }
+        let (loop, link, address) = (loop, link, account.address)
+        storage.read([owner]) { snapshot throws(StorageError) in
+            var installs: [Moved<(inout StateContainer) -> Void>] = []
+            for loader in loaders { installs.append(try loader.load(snapshot, owner)) }
+            return installs
+        } then: { result in
+            loop.post(
+                .work {
+                    guard let shard = link.shard, let account = shard.accounts[address], account.owner == owner
+                    else { return }
+                    switch result {
+                    case .success(let installs): account.completed(installs)
+                    case .failure(let error):
+                        shard.counts.failedLoads += 1
+                        shard.log.error(
+                            "account_load_failed", metadata: ["account": "\(address)", "reason": "\(error)"])
+                        account.completed(nil)
+                    }
+                })
+        }
+    }
+
     /// The address has become, or ceased to be, an account: what was known of it is wrong.
     func accountChanged(_ address: BareJID) {
         guard let account = accounts[address] else { return }

@@ -137,10 +137,14 @@ struct IQTable {
         }
     }
 
-    /// Whether this is answered at bare addresses of which there is no account.
+    /// Whether this is answered at its address though there is no such account.
     func answersForNobody(_ stanza: Stanza) -> Bool {
-        guard stanza.isRequest, stanza.to?.isBare == true, let payload = stanza.payload else { return false }
-        return route(stanza.type == .get ? .get : .set, payload, at: .account)?.answersForNobody == true
+        guard stanza.isRequest, let to = stanza.to, let payload = stanza.payload else { return false }
+        return switch route(stanza.type == .get ? .get : .set, payload, at: .account)?.nobody {
+        case nil, .unanswered: false
+        case .atBareAddress: to.isBare
+        case .atEveryAddress: true
+        }
     }
 
     func route(_ type: IQRoute.RequestType, _ payload: ElementView, at target: Target) -> IQRoute? {
