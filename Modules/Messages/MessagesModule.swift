@@ -21,11 +21,13 @@ public struct MessagesModule: Module {
         return to.resource.isEmpty ? deliverToBare(event, stanza) : deliverToMissing(event, stanza)
     }
 
-    /// RFC 6121 §8.5.3.2: no such resource.
+    /// RFC 6121 §8.5.3.2.1: no such resource. Only a chat goes on with whoever is there; a message that stands alone
+    /// was meant for that resource, and its sender hears that it did not arrive.
     private func deliverToMissing(_ event: Arriving, _ stanza: Stanza) -> Verdict {
         switch stanza.type {
-        case .chat, .normal: deliverToBare(event, stanza)
-        case .groupchat: .reject(.serviceUnavailable)
+        case .chat: deliverToBare(event, stanza)
+        case .normal where stanza.classification.storage == .vanish: .handled
+        case .normal, .groupchat: .reject(.serviceUnavailable)
         default: .handled
         }
     }

@@ -8,10 +8,7 @@ struct PresenceBroadcast {
 
     /// Presence without an address: to all who may see it (RFC 6121 §4.2.2, §4.4.2, §4.5.2).
     func announce(_ stanza: Stanza, from session: any Session) {
-        guard stanza.type == .available else {
-            guard session.isAvailable else { return }
-            return leave(session, saying: stanza)
-        }
+        guard stanza.type == .available else { return leave(session, saying: stanza) }
         guard let priority = Self.priority(of: stanza) else {
             return session.kernel.bounce(Envelope(stanza.with(to: JID(session.account.address))), .badRequest)
         }
@@ -53,7 +50,7 @@ struct PresenceBroadcast {
         }
     }
 
-    /// However a session ends, those who saw it see it go (RFC 6121 §4.5.2, §4.6.3).
+    /// However a session ends, those who saw it see it go (RFC 6121 §4.5.2, §4.6.3). To say it twice tells nobody.
     func leave(_ session: any Session, saying stanza: Stanza? = nil) {
         var gone = Element("presence", .client)
         gone[attribute: "type"] = "unavailable"
@@ -79,38 +76,45 @@ struct PresenceBroadcast {
 
     // MARK: From contacts
 
-    /// RFC 6121 §4.3.2.
+    /// Who is subscribed and asks for the account gets the last presence of each resource; who asks for one resource,
+    /// or was sent presence directly, that it is there and no more (RFC 6121 §4.3.2, §4.6.6).
     func answerProbe(_ probe: Stanza, for account: any Account) {
         guard let from = probe.from, let to = probe.to else { return }
         let mayKnow = from.bare == account.address || contacts.isSubscriber(from.bare, to: account)
         var hasAnswered = false
         account.forEachSession { session in
-            guard to.isBare || to.resource == session.address.resource, let presence = session.presence,
-                mayKnow || session.state[DirectedPresence.self]?.reaches(from) == true
+            guard to.isBare || to.resource == session.address.resource,
+                mayKnow && session.isAvailable || session.state[DirectedPresence.self]?.reaches(from) == true
             else { return }
             hasAnswered = true
-            account.kernel.route(Envelope(presence.with(from: session.address, to: from)))
+            let presence = mayKnow && to.isBare ? session.presence : nil
+            account.kernel.route(Envelope((presence ?? Self.mere).with(from: session.address, to: from)))
         }
-        guard !mayKnow, !hasAnswered else { return }
-        // Who may not know learns that he is not subscribed, and nothing else.
+        // Not to whom a resource was named that there may be or not.
+        guard !mayKnow, !hasAnswered, to.isBare else { return }
+        // Who may not know learns that he is not subscribed, and nothing else (§4.3.2.1: to which question).
         var answer = Element("presence", .client)
         answer[attribute: "type"] = "unsubscribed"
+        answer[attribute: "id"] = probe.id
         account.kernel.route(Envelope(Stanza(answer).with(from: JID(account.address), to: JID(from.bare))))
     }
 
+    private static let mere = Stanza(Element("presence", .client))
+
     /// Presence for the account: to one session if it is named, else to all available ones (RFC 6121 §8.5.2.1.2,
-    /// §8.5.3).
+    /// §8.5.3). What becomes of a subscription stanza that cannot be sent on concerns whoever shows a roster too
+    /// (§3.1.2).
     func deliver(_ envelope: Envelope, to account: any Account) {
         let stanza = envelope.stanza
         guard let to = stanza.to else { return }
-        if !to.resource.isEmpty {
-            account.session(to.resource)?.send(Envelope(stanza))
-            return
-        }
-        // An error of nobody in particular is nobody's.
-        guard stanza.type != .error else { return }
         account.forEachSession { session in
-            if session.isAvailable { session.send(Envelope(stanza)) }
+            guard to.isBare || to.resource == session.address.resource else { return }
+            if stanza.type == .unavailable, let from = stanza.from {
+                // §4.6.1: whoever has gone need not hear that this session goes.
+                session.state[DirectedPresence.self]?.addresses.remove(from)
+            }
+            let isMeant = !to.isBare || session.isAvailable || stanza.type == .error && contacts.isInterested(session)
+            if isMeant { session.send(Envelope(stanza)) }
         }
     }
 }

@@ -23,8 +23,7 @@ public struct PresenceModule: Module {
             case .subscribe, .subscribed, .unsubscribe, .unsubscribed:
                 return subscriptions.send(event.envelope, from: event.session)
             case .probe:
-                // RFC 6121 §4.3: probes are the server's business.
-                return .handled
+                return mayAsk(stanza.to, event.session, contacts) ? .next : .handled
             default: return stanza.to == nil ? .handled : .next
             }
         }
@@ -41,6 +40,15 @@ public struct PresenceModule: Module {
         host.closed.add { session in
             broadcast.leave(session)
         }
+    }
+
+    /// A client asks itself, which is the server's business and yet no mistake (RFC 6121 §4.3): it hears of a contact
+    /// what the server would, and of a resource of a stranger whether that sent it presence (§4.6.6). Other questions
+    /// have no answer: an account that is in memory would tell by it that it is.
+    private func mayAsk(_ to: JID?, _ session: any Session, _ contacts: any ContactService) -> Bool {
+        guard let to else { return false }
+        let account = session.account
+        return !to.isBare || to.bare == account.address || contacts.isSubscribed(account, to: to.bare)
     }
 
     /// RFC 6121 §4.6: who was sent presence directly hears of the end as well.
@@ -65,5 +73,10 @@ final class DirectedPresence {
 
     func reaches(_ address: JID) -> Bool {
         addresses.contains(address) || addresses.contains(JID(address.bare))
+    }
+
+    /// The contact was told of the end in another way.
+    func forget(_ contact: BareJID) {
+        addresses = addresses.filter { $0.bare != contact }
     }
 }

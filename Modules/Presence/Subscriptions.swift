@@ -97,6 +97,8 @@ struct Subscriptions {
     private func sendUnavailable(of account: any Account, to contact: BareJID) {
         account.forEachSession { session in
             guard session.isAvailable else { return }
+            // §4.6.1: what becomes of a subscription goes before what was sent directly.
+            session.state[DirectedPresence.self]?.forget(contact)
             var gone = Element("presence", .client)
             gone[attribute: "type"] = "unavailable"
             account.kernel.route(Envelope(Stanza(gone).with(from: session.address, to: JID(contact))))

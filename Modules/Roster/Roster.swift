@@ -183,7 +183,7 @@ final class Roster {
     }
 }
 
-/// A session that asked for the roster: it gets pushes (RFC 6121 §2.1.6).
+/// A session that asked for the roster: it gets pushes (RFC 6121 §2.2).
 final class RosterInterest {}
 
 /// Changes of a roster that are under way: with one contact one after the other, each from its beginning until it is on

@@ -26,7 +26,7 @@ public struct RosterModule: Module {
 
     public func install(on host: inout HostBuilder) {
         host.feature(.roster)
-        // RFC 6121 §2.6.1 and §3.4.1.
+        // RFC 6121 §2.6.1 and §3.4.
         host.streamFeature(Element("ver", .rosterVersioning))
         host.streamFeature(Element("sub", .preApproval))
         host.loadAccount(Roster.self) { snapshot, owner throws(StorageError) in

@@ -16,7 +16,7 @@ struct RosterWriter {
     /// - Parameters:
     ///   - old: the item as it is; nil: there is none.
     ///   - isQuiet: only a step of a change: clients are not told, and the turn goes on.
-    ///   - isEdit: clients are told even if they see what they saw before (RFC 6121 §2.3.2).
+    ///   - isEdit: clients are told even if they see what they saw before (RFC 6121 §2.3.2, §2.4.2).
     ///   - theirs: rows of the contact that belong in the batch.
     ///   - carrying: sends the stanza that has the contact make its change; gets the rows that belong in that batch.
     ///   - ended: before clients are told.
@@ -101,7 +101,7 @@ private final class Write {
         if roster.removedCount > RosterVersions.mostRemoved { roster.forgetOldest(of: account) }
     }
 
-    /// RFC 6121 §2.1.6: to the sessions that asked for the roster.
+    /// RFC 6121 §2.2: to the sessions that asked for the roster.
     private func push() {
         let query = RosterWriter.pushed(change.item, version: roster.versions.text)
         account.forEachSession { session in

@@ -70,7 +70,7 @@ enum SubscriptionTable {
         case .subscribe:
             if was.hasFrom { return .answerSubscribed }
             next.request = stanza()
-            // §3.4.3: nobody is asked again.
+            // §3.4.2: nobody is asked again.
             if item.isApproved { return .approve }
             return item.request == nil ? .deliver : []
         case .unsubscribe:

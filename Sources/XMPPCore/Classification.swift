@@ -124,7 +124,7 @@ public struct Classification: Hashable, Sendable {
         var bits = facts
         switch type {
         case .groupchat:
-            // To a bare address or an absent resource it is a mistake (RFC 6121 §8.5.2.1.1).
+            // To a bare address or an absent resource it is a mistake (RFC 6121 §8.5.2.1.1, §8.5.3.2.1).
             return combine(bits, .bounce)
         case .headline:
             return combine(bits & ~Bit.urgent, .vanish)

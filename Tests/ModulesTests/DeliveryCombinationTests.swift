@@ -29,8 +29,9 @@ import Testing
     private func expected(_ type: String, to resource: String, _ present: [(String, Presence)]) -> Expected {
         // §8.5.3.1.
         if present.contains(where: { $0.0 == resource && $0.1.isConnected }) { return Expected(resources: [resource]) }
-        // §8.5.3.2: as to the bare address, or not at all.
+        // §8.5.3.2.1: as to the bare address, or not at all.
         if !resource.isEmpty, type == "headline" { return Expected() }
+        if !resource.isEmpty, type == "normal" { return Expected(isBounced: true) }
         // §8.5.2.
         let able = present.filter { ($0.1.priority ?? -1) >= 0 }
         switch type {

@@ -3,7 +3,8 @@ import ModuleTesting
 import Testing
 import XMPPServer
 
-/// RFC 6121 §4.5: however a session ends, those who saw it see it go, once, and so do those whom it told directly.
+/// RFC 6121 §4.5.2: however a session ends, those who saw it see it go, once, and so do those whom it told directly
+/// (§4.6.3).
 @Suite struct EndingTests {
     enum Way: CaseIterable, Sendable {
         case saysGoodbye, losesTheConnection, isNotResumedInTime, isKicked, losesTheResource, hasAnotherPassword

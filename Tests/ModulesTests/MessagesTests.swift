@@ -56,7 +56,8 @@ struct DeliveryRule: CustomTestStringConvertible, Sendable {
         .init(type: "error", resource: "a", present: [("a", 0)], outcome: .delivered(["a"])),
         // §8.5.3.2: it is not.
         .init(type: "chat", resource: "x", present: [("a", 0)], outcome: .delivered(["a"])),
-        .init(type: "normal", resource: "x", present: [("a", 0)], outcome: .delivered(["a"])),
+        .init(type: "normal", resource: "x", present: [("a", 0)], outcome: .bounced),
+        .init(type: "normal", resource: "x", present: [], outcome: .bounced),
         .init(type: "chat", resource: "x", present: [], outcome: .kept),
         .init(type: "groupchat", resource: "x", present: [("a", 0)], outcome: .bounced),
         .init(type: "headline", resource: "x", present: [("a", 0)], outcome: .dropped),

@@ -49,7 +49,7 @@ import XMPPServer
     }
 
     @Test(arguments: [
-        "<item jid='romeo@example.org'/>", "<item jid='@'/>", "<item/>",
+        "<item jid='romeo@example.org'/>", "<item jid='@'/>", "<item/>", "", "<item jid='a@example.org/desk'/>",
         "<item jid='a@example.org'/><item jid='b@example.org'/>",
         "<item jid='a@example.org'><group>x</group><group>x</group></item>",
         "<item jid='a@example.org' subscription='remove'/>",
@@ -60,6 +60,14 @@ import XMPPServer
         romeo.send(set(item))
         server.settle()
         #expect(romeo.inbox.compactMap { $0[attribute: "type"] } == ["error"])
+        await server.stop()
+    }
+
+    @Test func `a get that brings items is refused`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let get = "<query xmlns='jabber:iq:roster'><item jid='juliet@example.org'/></query>"
+        #expect(romeo.refusal(server, "get", get) == "bad-request")
         await server.stop()
     }
 

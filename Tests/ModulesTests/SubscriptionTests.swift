@@ -170,7 +170,7 @@ import Testing
         romeo.inbox = []
         romeo.send("<presence to='c3@example.net' type='unsubscribe'/>")
         server.settle()
-        #expect(news(romeo).first == "push none")
+        #expect(news(romeo).contains("push none"))
         await server.stop()
     }
 }

@@ -478,11 +478,11 @@ class Play:
             await second.take(lambda e: e.get("type") == "subscribe", "the request")
             second.send(f"<presence type='subscribed' to='{first.bare}'/>")
             await first.take(lambda e: e.get("type") == "subscribed", "the approval")
-        for client in pair:
+        for client, other in (pair, pair[::-1]):
             deadline = asyncio.get_running_loop().time() + 5
             while True:
                 roster = await client.iq("get", f"<query xmlns='{ROSTER}'/>")
-                item = roster.find(f"*/{qname(ROSTER, 'item')}")
+                item = roster.find(f"*/{qname(ROSTER, 'item')}[@jid='{other.bare}']")
                 if item is not None and item.get("subscription") == "both":
                     break
                 if asyncio.get_running_loop().time() > deadline:

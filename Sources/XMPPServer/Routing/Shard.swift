@@ -161,7 +161,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         route(Envelope(stanza.reply(error: error)))
     }
 
-    /// Presence that nobody expects an answer to (RFC 6121 §4).
+    /// Presence that no error answers (RFC 6121 §4.3, §4.5).
     private func isSilent(_ stanza: Stanza) -> Bool {
         stanza.kind == .presence && (stanza.type == .unavailable || stanza.type == .probe)
     }
@@ -193,7 +193,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     private func arriveAtHost(_ envelope: Envelope, _ host: HostTable) {
         switch envelope.stanza.kind {
         case .iq: request(envelope, host.iq, at: .host, account: nil)
-        // RFC 6121 §8.5.1 leaves it to the server: nobody reads what is sent to a host.
+        // RFC 6120 §10.5.1 leaves it to the server: nobody reads what is sent to a host.
         case .message: if envelope.stanza.type != .error { bounce(envelope, .serviceUnavailable) }
         case .presence: break
         }
