@@ -107,10 +107,11 @@ struct PresenceBroadcast {
             account.session(to.resource)?.send(Envelope(stanza))
             return
         }
-        // An error of nobody in particular is nobody's.
-        guard stanza.type != .error else { return }
         account.forEachSession { session in
-            if session.isAvailable { session.send(Envelope(stanza)) }
+            // A request for a subscription goes out under the bare address: what became of it is for who watches the
+            // roster (RFC 6121 §3.1.2).
+            let isConcerned = session.isAvailable || stanza.type == .error && contacts.isInterested(session)
+            if isConcerned { session.send(Envelope(stanza)) }
         }
     }
 }
