@@ -120,6 +120,9 @@ public final class Server: Sendable {
         return negotiation
     }
 
+    /// The host that the config names first: who asks for none, or for one that is not here, is answered in its name.
+    var name: String { current.withLock { $0.config.hosts.first?.name ?? "" } }
+
     func auth(of host: String) -> AuthConfig {
         current.withLock { current in current.config.hosts.first { $0.name == host }?.auth ?? AuthConfig() }
     }
