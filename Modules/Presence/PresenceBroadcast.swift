@@ -113,6 +113,8 @@ struct PresenceBroadcast {
                 // §4.6.1: whoever has gone need not hear that this session goes.
                 session.state[DirectedPresence.self]?.addresses.remove(from)
             }
+            // A request for a subscription goes out under the bare address: what became of it is for who watches the
+            // roster (RFC 6121 §3.1.2).
             let isMeant = !to.isBare || session.isAvailable || stanza.type == .error && contacts.isInterested(session)
             if isMeant { session.send(Envelope(stanza)) }
         }

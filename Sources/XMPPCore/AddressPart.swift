@@ -1,4 +1,4 @@
-/// The part before the at-sign: RFC 8265's UsernameCaseMapped without nine characters (RFC 7622 §3.3).
+/// The part before the at-sign: RFC 8265's UsernameCaseMapped without eight characters (RFC 7622 §3.3, §3.3.1).
 enum Localpart {
     /// What ASCII becomes: 0 is not allowed; the rest is lower-cased.
     private static let ascii: InlineTable = InlineTable { byte in

@@ -7,7 +7,7 @@ enum Domainpart {
         guard let first = bytes.first, bytes.count <= AddressParts.longestPart else { return nil }
         if first == UInt8(ascii: "[") { return addressLiteral(bytes) }
         var bytes = bytes
-        // RFC 7622 §3.2.1: a final dot is not part of the address.
+        // RFC 7622 §3.2: a final dot is not part of the address.
         let hasFinalDot = bytes.last == UInt8(ascii: ".")
         if hasFinalDot { bytes = UnsafeBufferPointer(rebasing: bytes.dropLast()) }
         switch shape(of: bytes) {

@@ -219,7 +219,8 @@ public final class Stanza: Sendable {
         let namespace = root.namespace ?? .client
         var reply = Element(root.name, namespace)
         reply[attribute: "type"] = "error"
-        reply[attribute: "id"] = root.attribute("id")
+        // §8.3.1: that of an IQ always has one.
+        reply[attribute: "id"] = root.attribute("id") ?? (root.isNamed("iq") ? "" : nil)
         reply[attribute: "from"] = root.attribute("to")
         reply[attribute: "to"] = root.attribute("from")
         var child = error.element

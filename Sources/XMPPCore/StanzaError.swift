@@ -92,7 +92,7 @@ public struct StanzaError: Error, Hashable, Sendable {
         /// The request is out of order.
         case unexpectedRequest = "unexpected-request"
 
-        /// The type that RFC 6120 gives the condition; where it names two, the one that asks less of the sender.
+        /// The type that RFC 6120 gives the condition; where it names two, one of them.
         public var defaultType: Kind {
             switch self {
             case .forbidden, .notAuthorized, .registrationRequired, .subscriptionRequired: .auth
@@ -164,6 +164,7 @@ extension StanzaError {
         error.append(child)
         if let text {
             var child = Element("text", .stanzaErrors)
+            child.language = "en"
             child.appendText(text)
             error.append(child)
         }

@@ -131,6 +131,12 @@ extension StreamError {
 }
 
 extension StreamError {
+    /// What the other end hears that has sent an element which nobody knows at this place: its content namespace is
+    /// not spoken here (RFC 6120 §4.8.3), or it is no stanza (§4.8.4).
+    public static func unsupported(_ element: ElementView) -> StreamError {
+        element.namespace == .server || element.namespace == .component ? .invalidNamespace : .unsupportedStanzaType
+    }
+
     /// The `<stream:error/>`.
     public var element: Element {
         var error = Element("error", .streams)
@@ -139,6 +145,7 @@ extension StreamError {
         error.append(child)
         if let text {
             var child = Element("text", .streamErrors)
+            child.language = "en"
             child.appendText(text)
             error.append(child)
         }

@@ -25,8 +25,12 @@ public enum Bind {
 
     public static func read(_ iq: ElementView) -> Reading {
         guard iq.isNamed("iq", .client), let bind = iq.first("bind", .bind) else { return .other }
-        guard let id = iq.attribute("id"), !id.isEmpty, iq.attribute("type") == "set" else {
-            return .refused(refusal(id: iq.attribute("id"), .badRequest))
+        let isAnswer = iq.attribute("type", is: "result") || iq.attribute("type", is: "error")
+        guard !isAnswer else { return .other }
+        var children = iq.children
+        let isAlone = children.next() != nil && children.next() == nil
+        guard let id = iq.attribute("id"), !id.isEmpty, iq.attribute("type", is: "set"), isAlone else {
+            return .refused(refusal(id: iq.attribute("id") ?? "", .badRequest))
         }
         guard let wanted = bind.first("resource", .bind)?.text, !wanted.isEmpty else {
             return .request(BindRequest(id: id, resource: nil))
@@ -65,7 +69,7 @@ public enum Bind {
         return iq
     }
 
-    static func refusal(id: String?, _ error: StanzaError) -> Element {
+    static func refusal(id: String, _ error: StanzaError) -> Element {
         var iq = Element("iq", .client)
         iq[attribute: "type"] = "error"
         iq[attribute: "id"] = id

@@ -19,9 +19,29 @@ extension C2SNegotiation.Facts {
         host = name
         self.policy = policy
         guard Self.isSupported(header.version) else { return .unsupportedVersion }
-        // RFC 6120 §4.7.1: after authentication `from` is who authenticated, if it is there.
+        // RFC 6120 §6.4.6: after authentication `from` is who authenticated, if it is there.
         if let account, let from = header.from, JID(from)?.bare != account { return .invalidFrom }
+        if reached.contains(.secure), !isAuthenticated { claimed = Self.account(named: header.from) }
         return nil
+    }
+
+    /// The account that the `from` of a header names; nil: none.
+    private static func account(named from: String?) -> BareJID? {
+        guard let address = from.flatMap({ JID($0) }), !address.local.isEmpty else { return nil }
+        return address.bare
+    }
+
+    /// Whether the client said on its secured stream that it is somebody else (RFC 6120 §6.4.6). Who logs in without a
+    /// name cannot know which one it will get.
+    func belies(_ account: BareJID, _ mechanism: SASLMechanism) -> Bool {
+        claimed != nil && claimed != account && mechanism != .anonymous
+    }
+
+    /// The accounts that EXTERNAL may choose from: of several in a certificate the one that the header named, if it is
+    /// there (RFC 6120 §13.7.2.2.1).
+    var eligible: [BareJID] {
+        guard let claimed, certified.contains(claimed) else { return certified }
+        return [claimed]
     }
 
     /// Asks who the client's certificate names, where that is of use: once TLS is up and the host is known.
@@ -42,18 +62,29 @@ extension C2SNegotiation.Facts {
 
     /// RFC 6120 §4.7.5: 1.0 or more; none means 0.9.
     private static func isSupported(_ version: String?) -> Bool {
-        guard let version else { return false }
-        let parts = version.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, let major = StrictNumber.uint32(parts[0]), StrictNumber.uint32(parts[1]) != nil else {
-            return false
-        }
-        return major >= 1
+        guard let numbers = numbers(version) else { return false }
+        return numbers.major >= 1
+    }
+
+    private static func numbers(_ version: String?) -> (major: UInt32, minor: UInt32)? {
+        guard let parts = version?.split(separator: ".", omittingEmptySubsequences: false), parts.count == 2,
+            let major = StrictNumber.uint32(parts[0]), let minor = StrictNumber.uint32(parts[1])
+        else { return nil }
+        return (major, minor)
+    }
+
+    /// The lower one of both sides' versions, none for none (RFC 6120 §4.7.5).
+    private static func version(answering version: String?) -> String? {
+        guard version != nil else { return nil }
+        guard let numbers = numbers(version), numbers.major < 1 else { return "1.0" }
+        return "\(numbers.major).\(numbers.minor)"
     }
 
     func response(to header: StreamHeader) -> StreamHeader {
         StreamHeader(
-            to: header.from.flatMap { JID($0) }?.description, from: host, id: random.token(), version: "1.0",
-            language: "en", contentNamespace: header.contentNamespace)
+            to: header.from.flatMap { JID($0) }?.bare.description, from: host ?? name, id: random.token(),
+            version: Self.version(answering: header.version), language: "en",
+            contentNamespace: header.contentNamespace)
     }
 
     /// What can be chosen now, strongest first.

@@ -65,7 +65,7 @@ extension C2SNegotiation.Phase {
 
     /// Before authentication, with no exchange under way.
     private mutating func negotiate(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
-        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        if element.isNamed("starttls", .tls) { return startTLS(element, facts) }
         if element.isNamed("auth", .sasl) {
             guard let host = facts.host, let policy = facts.policy else {
                 self = .ended
@@ -73,7 +73,7 @@ extension C2SNegotiation.Phase {
             }
             let sasl = SASLServer(
                 host: host, policy: policy.authentication, offered: facts.mechanisms, bindings: facts.bindings,
-                certified: facts.certified, isSecure: facts.reached.contains(.secure), random: facts.random)
+                certified: facts.eligible, isSecure: facts.reached.contains(.secure), random: facts.random)
             return begin(element, sasl, &facts)
         }
         if element.isNamed("abort", .sasl) {
@@ -88,8 +88,9 @@ extension C2SNegotiation.Phase {
         return refuse(element)
     }
 
-    private mutating func startTLS(_ facts: Facts) -> ElementResult {
-        guard facts.tlsFeature.isOffered(facts.reached), facts.offersTLS else {
+    /// RFC 6120 §5.4.2: where it is not offered, or more than a bare command, it fails.
+    private mutating func startTLS(_ command: ElementView, _ facts: Facts) -> ElementResult {
+        guard facts.tlsFeature.isOffered(facts.reached), facts.offersTLS, command.firstElement == nil else {
             self = .ended
             return .refuseTLS(Element("failure", .tls))
         }
@@ -135,12 +136,14 @@ extension C2SNegotiation.Phase {
             return .authentication(perform(step, sasl, &facts))
         }
         if element.isNamed("abort", .sasl) { return .authentication(reject(.aborted, nil, &facts)) }
-        // A second exchange ends the first and does not begin.
+        // RFC 6120 §6.4.2: a second exchange takes the place of the first, which has failed by that.
         if element.isNamed("auth", .sasl) {
             facts.outOfTurn += 1
-            return .authentication(reject(.malformedRequest, nil, &facts))
+            let first = reject(.aborted, nil, &facts)
+            guard case .rejected(let rejection) = first, rejection.closing == nil else { return .authentication(first) }
+            return negotiate(element, &facts)
         }
-        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        if element.isNamed("starttls", .tls) { return startTLS(element, facts) }
         return refuse(element)
     }
 
@@ -172,6 +175,8 @@ extension C2SNegotiation.Phase {
         case .find(let account):
             self = .authenticating(sasl)
             return .find(account)
+        case .authenticated(let account, let mechanism, _) where facts.belies(account, mechanism):
+            return terminate(account)
         case .authenticated(let account, let mechanism, let data):
             self = .restarting
             facts.account = account
@@ -206,6 +211,15 @@ extension C2SNegotiation.Phase {
                 closing: isLast ? .policyViolation.saying("Too many failed attempts.") : nil))
     }
 
+    /// The password was right, but the stream was opened in somebody else's name.
+    private mutating func terminate(_ account: BareJID) -> AuthenticationResult {
+        self = .ended
+        return .rejected(
+            C2SNegotiation.Rejection(
+                failure: .invalidAuthzid, account: account, element: SASLFailure.invalidAuthzid.element,
+                closing: .invalidFrom))
+    }
+
     /// Authenticated.
     private mutating func bindOrResume(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
         if element.namespace == .streamManagement, facts.policy?.streamManagement == true {
@@ -222,14 +236,21 @@ extension C2SNegotiation.Phase {
                 return refuse(element)
             }
         }
-        switch Bind.read(element) {
+        let reading = Self.isForServer(element, facts) ? Bind.read(element) : .other
+        if reading != .other, facts.refusedBinds >= C2SNegotiation.mostRefusedBinds {
+            self = .ended
+            return .fail(.policyViolation.saying("Too many failed attempts."))
+        }
+        switch reading {
         case .request(let request):
             self = .binding(request)
             return .bind(request)
-        case .refused(let answer): return .reply(answer)
+        case .refused(let answer):
+            facts.refusedBinds += 1
+            return .reply(answer)
         case .other: break
         }
-        if element.isNamed("starttls", .tls) { return startTLS(facts) }
+        if element.isNamed("starttls", .tls) { return startTLS(element, facts) }
         // One authentication per stream.
         if element.namespace == .sasl {
             facts.outOfTurn += 1
@@ -239,13 +260,19 @@ extension C2SNegotiation.Phase {
         return refuse(element)
     }
 
+    /// Before a resource is bound nobody else may be addressed (RFC 6120 §7.1).
+    private static func isForServer(_ element: ElementView, _ facts: Facts) -> Bool {
+        guard let to = element.attribute("to").flatMap({ JID($0) }) else { return true }
+        return to.local.isEmpty ? to.domain == facts.host : to.bare == facts.account
+    }
+
     /// RFC 6120 §4.9.3.12 and §4.9.3.24.
     private mutating func refuse(_ element: ElementView) -> ElementResult {
         let isStanza =
             element.isNamed("iq", .client) || element.isNamed("message", .client)
             || element.isNamed("presence", .client)
         self = .ended
-        return .fail(isStanza ? .notAuthorized : .unsupportedStanzaType)
+        return .fail(isStanza ? .notAuthorized : .unsupported(element))
     }
 
     mutating func bound(_ address: JID) -> Element? {
@@ -254,9 +281,10 @@ extension C2SNegotiation.Phase {
         return Bind.result(id: request.id, address)
     }
 
-    mutating func refuseBind(_ error: StanzaError) -> Element? {
+    mutating func refuseBind(_ error: StanzaError, _ facts: inout Facts) -> Element? {
         guard case .binding(let request) = self else { return nil }
         self = .unbound
+        facts.refusedBinds += 1
         return Bind.refusal(id: request.id, error)
     }
 

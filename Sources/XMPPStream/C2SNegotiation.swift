@@ -15,12 +15,21 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         var bindings = ChannelBindings.none
         /// Accounts of the host that the client's certificate names.
         var certified: [BareJID] = []
+        /// What the server calls itself where a header is for no host that it serves.
+        var name: String
+        /// Who the client said it is, once nobody could change that on the way.
+        var claimed: BareJID?
         var host: String?
         var policy: HostPolicy?
         var account: BareJID?
         var failures = 0
+        /// Requests to bind that were refused.
+        var refusedBinds = 0
         var outOfTurn = 0
     }
+
+    /// Refused requests to bind after which the next one ends the stream (RFC 6120 §7.7.3).
+    static let mostRefusedBinds = 10
 
     enum Phase: Sendable {
         /// A header has to come.
@@ -43,9 +52,14 @@ public struct C2SNegotiation: ~Copyable, Sendable {
     private var facts: Facts
     private var phase = Phase.opening
 
-    public init(tls: TLSMode, random: RandomSource = .system) {
-        facts = Facts(tls: tls, random: random)
+    /// - Parameter name: stands in the answer to a header that is for no host of the server: one of those that it
+    ///   serves, or nothing (RFC 6120 §4.9.1.3).
+    public init(tls: TLSMode, name: String = "", random: RandomSource = .system) {
+        facts = Facts(tls: tls, random: random, name: name)
     }
+
+    /// The `from` of the server's headers.
+    public var name: String { facts.host ?? facts.name }
 
     /// The host that the client asked for; nil before its first header.
     public var host: String? { facts.host }
@@ -54,8 +68,8 @@ public struct C2SNegotiation: ~Copyable, Sendable {
     /// TLS is up.
     public var isSecure: Bool { facts.reached.contains(.secure) }
     public var isAuthenticated: Bool { facts.reached.contains(.authenticated) }
-    /// Messages of an authentication that came when nobody waited for one: a second authentication, one within
-    /// another, an answer to no question.
+    /// Messages of an authentication that came when nobody waited for one: a second authentication, one instead of
+    /// another that had not ended, an answer to no question.
     public var outOfTurn: Int { facts.outOfTurn }
     /// Bound, resumed or failed.
     public var isEnded: Bool {
@@ -176,7 +190,7 @@ public struct C2SNegotiation: ~Copyable, Sendable {
 
     /// The answer to send; the client may ask again. Nil: nobody asked.
     public mutating func refuseBind(_ error: StanzaError) -> Element? {
-        phase.refuseBind(error)
+        phase.refuseBind(error, &facts)
     }
 
     /// The session is resumed: the end of this machine. False: nobody asked.

@@ -50,6 +50,7 @@ public struct SASLFailure: Error, Hashable, Sendable {
         failure.append(Element(condition.rawValue, .sasl))
         if let text {
             var child = Element("text", .sasl)
+            child.language = "en"
             child.appendText(text)
             failure.append(child)
         }

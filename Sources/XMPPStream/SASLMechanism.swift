@@ -1,13 +1,14 @@
 /// The mechanisms that exist here, strongest first.
 public enum SASLMechanism: String, Hashable, Sendable, CaseIterable {
+    /// The client's certificate says who it is (RFC 4422 Appendix A, XEP-0178 §2). First where it is offered at all
+    /// (RFC 6120 §6.3.4).
+    case external = "EXTERNAL"
     case scramSHA512Plus = "SCRAM-SHA-512-PLUS"
     case scramSHA256Plus = "SCRAM-SHA-256-PLUS"
     case scramSHA1Plus = "SCRAM-SHA-1-PLUS"
     case scramSHA512 = "SCRAM-SHA-512"
     case scramSHA256 = "SCRAM-SHA-256"
     case scramSHA1 = "SCRAM-SHA-1"
-    /// The client's certificate says who it is (RFC 4422 Appendix A, XEP-0178 §2).
-    case external = "EXTERNAL"
     case plain = "PLAIN"
     /// A new name that lasts as long as its session (RFC 4505, XEP-0175).
     case anonymous = "ANONYMOUS"

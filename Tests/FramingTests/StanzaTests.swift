@@ -107,6 +107,11 @@ import XMPPTransport
         #expect(answer?.to == JID("a@b/c"))
         #expect(answer?.from == nil)
         #expect(answer?.id == "7")
+        // The answer to an IQ has an id in any case (RFC 6120 §8.3.1).
+        let nameless = Stanza.rejection(of: tree("<iq xmlns='jabber:client' type='get'/>"), because: .badRequest)
+        #expect(nameless?.id == "")
+        let message = Stanza.rejection(of: tree("<message xmlns='jabber:client' to='@@'/>"), because: .jidMalformed)
+        #expect(message != nil && message?.id == nil)
         for type in ["error", "result"] {
             let broken = tree("<iq xmlns='jabber:client' to='@@' id='7' type='\(type)'/>")
             #expect(Stanza.rejection(of: broken, because: .jidMalformed) == nil)

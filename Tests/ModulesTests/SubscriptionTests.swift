@@ -42,6 +42,28 @@ import Testing
         await server.stop()
     }
 
+    @Test func `a request to a domain that cannot be reached fails, and who watches the roster hears of it`()
+        async throws
+    {
+        let server = try await TestServer(standardModules)
+        let (romeo, juliet) = try pair(server)
+        let hidden = try server.login("romeo@example.org/hidden", priority: nil)
+        hidden.send(Self.get)
+        server.settle()
+        hidden.inbox = []
+        romeo.send("<presence to='benvolio@elsewhere.example/x' type='subscribe' id='s'/>")
+        server.settle()
+        for client in [romeo, hidden] {
+            let error = try #require(client.inbox.first { $0.name == "presence" })
+            #expect(error[attribute: "from"] == "benvolio@elsewhere.example")
+            #expect(error[attribute: "id"] == "s")
+            #expect(error.first("error", .client)?.elements.first?.name == "remote-server-not-found")
+            #expect(news(client).sorted() == ["error", "push none subscribe"])
+        }
+        #expect(juliet.inbox.isEmpty)
+        await server.stop()
+    }
+
     @Test func `who takes the sight back is seen going before that is said`() async throws {
         let server = try await TestServer(standardModules)
         let (romeo, juliet) = try pair(server)
@@ -170,7 +192,8 @@ import Testing
         romeo.inbox = []
         romeo.send("<presence to='c3@example.net' type='unsubscribe'/>")
         server.settle()
-        #expect(news(romeo).contains("push none"))
+        // Nobody answers there.
+        #expect(news(romeo) == ["error", "push none"])
         await server.stop()
     }
 }

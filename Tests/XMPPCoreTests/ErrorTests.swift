@@ -8,6 +8,13 @@ import XMPPCore
         #expect(element[attribute: "type"] == "cancel")
         #expect(element.first("item-not-found", .stanzaErrors) != nil)
         #expect(element.first("text", .stanzaErrors)?.text == "No such room.")
+        #expect(element.first("text", .stanzaErrors)?.language == "en")
+    }
+
+    @Test func `a stream error says in which language its text is`() {
+        let text = StreamError.policyViolation.saying("Too much.").element.first("text", .streamErrors)
+        #expect(text?.text == "Too much.")
+        #expect(text?.language == "en")
     }
 
     @Test(arguments: [

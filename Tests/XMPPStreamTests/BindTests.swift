@@ -70,8 +70,58 @@ import XMPPStream
                 continue
             }
             #expect(answer[attribute: "type"] == "error")
+            #expect(answer[attribute: "id"] == element[attribute: "id"] ?? "")
             #expect(Self.error(answer) == "bad-request")
         }
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `a request with more than one payload is a bad request`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.authenticate()
+        var element = Client.bind("x")
+        element.append(Element("x", Namespace("urn:example:x")))
+        guard case .reply(let answer) = stream.send(element) else {
+            Issue.record("not refused")
+            return
+        }
+        #expect(Self.error(answer) == "bad-request")
+    }
+
+    @Test(arguments: ["result", "error"], FramingKind.allCases)
+    func `an answer is not answered, and is too early`(_ type: String, _ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.authenticate()
+        #expect(stream.send(Client.bind("x", type: type)).error == .notAuthorized)
+    }
+
+    @Test(
+        arguments: [
+            ("example.net", true), ("romeo@example.net", true), ("ROMEO@example.net/x", true),
+            ("juliet@example.net", false), ("example.org", false), ("romeo@example.org", false),
+        ], FramingKind.allCases)
+    func `before a resource is bound nobody but the server may be asked`(
+        _ asked: (to: String, isFine: Bool), _ framing: FramingKind
+    ) {
+        let stream = Stream(framing)
+        _ = stream.authenticate()
+        var element = Client.bind("x")
+        element[attribute: "to"] = asked.to
+        let result = stream.send(element)
+        #expect(result == (asked.isFine ? .bind(BindRequest(id: "b1", resource: "x")) : .fail(.notAuthorized)))
+    }
+
+    @Test(arguments: [true, false], FramingKind.allCases)
+    func `requests that fail are bounded`(_ isOwnerAsked: Bool, _ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.authenticate()
+        for _ in 0..<10 {
+            let result = stream.send(Client.bind(isOwnerAsked ? "x" : "a\u{200B}b"))
+            #expect(result.error == nil)
+            if isOwnerAsked { #expect(stream.refuseBind(.conflict) != nil) }
+        }
+        #expect(stream.send(Client.bind("y")).error == .policyViolation)
+        #expect(stream.isEnded)
     }
 
     @Test(arguments: FramingKind.allCases)

@@ -243,6 +243,16 @@ import XMPPStream
         #expect(bound.send(Element("starttls", .tls)) == .refuseTLS(Element("failure", .tls)))
     }
 
+    @Test(arguments: FramingKind.allCases)
+    func `STARTTLS with something in it fails`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.open()
+        var command = Element("starttls", .tls)
+        command.append(Element("x", Namespace("urn:example:x")))
+        #expect(stream.send(command) == .refuseTLS(Element("failure", .tls)))
+        #expect(stream.isEnded)
+    }
+
     @Test(arguments: ["iq", "message", "presence"], FramingKind.allCases)
     func `a stanza before its time is not authorized`(_ name: String, _ framing: FramingKind) {
         let clear = Stream(framing)
@@ -259,12 +269,21 @@ import XMPPStream
     @Test(
         arguments: [
             Element("starttls", .sasl), Element("auth", .tls), Element("features", .streams),
-            Element("x", Namespace("urn:example:x")), Element("iq", .server), Element("a", .streamManagement),
+            Element("x", Namespace("urn:example:x")), Element("iq", Namespace("urn:example:x")),
+            Element("a", .streamManagement),
         ], FramingKind.allCases)
     func `an element that nobody knows ends the stream`(_ element: Element, _ framing: FramingKind) {
         let stream = Stream(framing)
         _ = stream.open()
         #expect(stream.send(element).error == .unsupportedStanzaType)
+        #expect(stream.isEnded)
+    }
+
+    @Test(arguments: [Namespace.server, .component], FramingKind.allCases)
+    func `a content namespace that is not spoken here ends the stream`(_ namespace: Namespace, _ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.open()
+        #expect(stream.send(Element("iq", namespace)).error == .invalidNamespace)
         #expect(stream.isEnded)
     }
 
@@ -299,13 +318,36 @@ import XMPPStream
     }
 
     @Test(arguments: FramingKind.allCases)
-    func `BAD-INPUTS 12: a second exchange within the first ends both, and counts`(_ framing: FramingKind) {
+    func `BAD-INPUTS 12: a second exchange takes the place of the first, and counts`(_ framing: FramingKind) throws {
         let stream = Stream(framing)
         _ = stream.secure()
         _ = stream.send(Client.auth("SCRAM-SHA-256", nil))
-        let rejection = stream.send(Client.auth("SCRAM-SHA-256", ScramClient().first)).rejection
-        #expect(rejection?.failure.condition == .malformedRequest)
-        #expect(stream.send(Client.response(ScramClient().first)).rejection?.failure.condition == .malformedRequest)
+        let client = ScramClient()
+        guard case .authentication(.lookUp(let request)) = stream.send(Client.auth("SCRAM-SHA-256", client.first)),
+            case .challenge(let challenge) = stream.found(Host.find(request))
+        else {
+            Issue.record("no second exchange")
+            return
+        }
+        #expect(stream.outOfTurn == 1)
+        let text = String(decoding: Base64.decode(challenge.text) ?? [], as: UTF8.self)
+        let final = try client.final(for: text)
+        // The second one is gone as well: what would have ended it ends nothing.
+        #expect(stream.send(Client.auth("PLAIN", nil)) == .authentication(.challenge(Element("challenge", .sasl))))
+        #expect(stream.send(Client.response(final.message)).rejection?.failure.condition == .malformedRequest)
+        #expect(stream.isEnded, "each of them was an attempt")
+    }
+
+    @Test(arguments: FramingKind.allCases)
+    func `exchanges that give way to others are as many as attempts`(_ framing: FramingKind) {
+        let stream = Stream(framing)
+        _ = stream.secure()
+        for _ in 0..<3 {
+            let begun = stream.send(Client.auth("PLAIN", nil))
+            #expect(begun == .authentication(.challenge(Element("challenge", .sasl))))
+        }
+        #expect(stream.send(Client.auth("PLAIN", nil)).rejection?.closing?.condition == .policyViolation)
+        #expect(stream.isEnded)
     }
 
     @Test(arguments: FramingKind.allCases)

@@ -127,5 +127,6 @@ import XMPPStream
         #expect(element.isNamed("failure", .sasl))
         #expect(element.first(condition.rawValue, .sasl) != nil)
         #expect(element.first("text", .sasl)?.text == "No.")
+        #expect(element.first("text", .sasl)?.language == "en")
     }
 }

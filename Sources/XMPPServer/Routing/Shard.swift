@@ -239,6 +239,8 @@ final class ShardLink: @unchecked Sendable {
 struct KernelSettings: Sendable {
     var limits: LimitsConfig
     var streamManagement: StreamManagementConfig
+    /// The host that the config names first: who asks for none, or for one that is not here, is answered in its name.
+    let name: String
     /// By virtual host.
     let auth: [String: AuthConfig]
     /// Accounts without a session that one loop keeps in memory.
@@ -249,6 +251,7 @@ struct KernelSettings: Sendable {
     init(_ config: ServerConfig, loops: Int) {
         limits = config.limits
         streamManagement = config.streamManagement
+        name = config.hosts.first?.name ?? ""
         auth = Dictionary(config.hosts.map { ($0.name, $0.auth) }) { first, _ in first }
         idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
         inbox = config.accounts.inbox

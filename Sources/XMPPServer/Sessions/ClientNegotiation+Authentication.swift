@@ -184,6 +184,6 @@ extension SASLFailure {
 }
 
 extension SASLFailure {
-    /// RFC 6120 §6.5.10: the password was right, and another time it will do.
+    /// RFC 6120 §6.5.11: the password was right, and another time it will do.
     static let crowded = SASLFailure(.temporaryAuthFailure, text: "Too many connections from your address.")
 }

@@ -43,8 +43,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     init(_ server: Server, _ transport: any StreamTransport, tls: TLSMode) {
         self.server = server
         self.transport = transport
-        machine = C2SNegotiation(tls: tls)
         shard = server.shard(of: transport.loop)
+        machine = C2SNegotiation(tls: tls, name: shard.settings.name)
         limits = shard.settings.limits
         transport.limits = limits.unauthenticated.elements.xml
     }
@@ -154,7 +154,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     private func fail(_ error: StreamError) {
         guard !isOver else { return }
         if !hasOpened {
-            send(StreamHeader(from: machine.host, id: Base64.encode(Crypto.random(12)), version: "1.0", language: "en"))
+            send(StreamHeader(from: machine.name, id: Base64.encode(Crypto.random(12)), version: "1.0", language: "en"))
         }
         close(error)
     }
@@ -255,10 +255,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     private func bind(_ request: BindRequest, _ account: LocalAccount?) {
         guard let account, account.exists, !shard.isStopping else {
-            return refuse(account?.exists == false ? .notAuthorized : .resourceConstraint)
+            return refuse(account?.exists == false ? .notAllowed : .resourceConstraint)
         }
         // The name may have become somebody's account since.
-        guard account.isTemporary == (temporary != nil) else { return refuse(.notAuthorized) }
+        guard account.isTemporary == (temporary != nil) else { return refuse(.notAllowed) }
         var resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
             // RFC 6120 §7.7.2.2 leaves the choice to the server.

@@ -74,7 +74,7 @@ final class ClientSession: Session, TimerTarget {
         let stanza: Stanza
         do {
             guard try mayBeFrom(element.root) else {
-                // RFC 6120 §8.1.2.1.
+                // RFC 6120 §4.9.3.9.
                 close(.invalidFrom)
                 return .stop
             }
@@ -300,9 +300,14 @@ extension ClientSession: StreamHandler {
         case .streams where element.root.isNamed("error"):
             end(.closed)
             return .stop
+        case .tls where element.root.isNamed("starttls"):
+            // RFC 6120 §5.4.2.2: it is not offered any more.
+            transport?.send(Element("failure", .tls))
+            end(.closed)
+            return .stop
         default:
             if element.root.namespace == .sasl { shard.counts.authenticationsOutOfTurn += 1 }
-            close(.unsupportedStanzaType)
+            close(.unsupported(element.root))
             return .stop
         }
     }

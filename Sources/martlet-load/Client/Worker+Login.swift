@@ -49,7 +49,7 @@ extension Worker {
         case .challenge where element.isNamed("success"), .success where element.isNamed("success"):
             succeed(element, connection)
         case .success where element.isNamed("challenge"):
-            // The server's proof in a message of its own (RFC 6120 §6.4.6).
+            // The server's proof in a message of its own (RFC 6120 §6.3.10).
             guard isProved(element, "challenge", connection) else { return }
             connection.append("<response xmlns='urn:ietf:params:xml:ns:xmpp-sasl'/>")
         case .bindFeatures where element.isNamed("stream:features"):

@@ -16,10 +16,10 @@ final class Stream {
     fileprivate var mustRestart = false
 
     init(
-        _ framing: FramingKind, _ tls: TLSMode = .required,
+        _ framing: FramingKind, _ tls: TLSMode = .required, name: String = "",
         policy: HostPolicy = HostPolicy(authentication: Host.policy)
     ) {
-        negotiation = C2SNegotiation(tls: tls, random: .fixed(Array("SERVER".utf8)))
+        negotiation = C2SNegotiation(tls: tls, name: name, random: .fixed(Array("SERVER".utf8)))
         self.policy = policy
         (toServer, toClient) = (Wire(framing), Wire(framing))
     }
