@@ -28,6 +28,7 @@ struct Accounts: AsyncParsableCommand {
         let accounts = OfflineAccounts(
             storage: try Wiring.openStorage(config), hosts: config.hosts,
             now: LineLogHandler.wallClock, lock: lock)
+        directory.giveToOwner()
         do {
             let result = try await body(accounts, config)
             await accounts.close()
@@ -66,7 +67,7 @@ struct AddAccount: AsyncParsableCommand {
 
 struct RemoveAccount: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "remove", abstract: "Remove an account with all that is kept for it.")
+        commandName: "remove", abstract: "Remove an account with all that is kept for it.", aliases: ["delete"])
     @Argument(help: addressHelp) var address: String
     @OptionGroup var config: ConfigOption
 
