@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import shutil
 import socket
 import subprocess
@@ -160,6 +161,27 @@ def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(own):  # noq
     assert {path.name: path.stat().st_uid for path in own.data.iterdir()} == {
         "martlet.db": 65534, "martlet.db.lock": 65534, "martlet.lock": 65534,
     }
+
+
+def test_a_server_starts_while_somebody_thinks_of_a_password(own):  # noqa: F811
+    keyboard, terminal = pty.openpty()
+    command = [str(martlet.binary()), "account", "add", f"romeo@{own.domain}", "-c", str(own.config_file)]
+    adding = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.close(terminal)
+    try:
+        for prompt in (b"Password", b"Once more"):
+            said = b""
+            while prompt not in said:
+                said += os.read(adding.stderr.fileno(), 1000) or pytest.fail(f"it ended: {said}")
+            if not own.running:
+                own.start()
+            os.write(keyboard, b"first\n")
+        out, error = adding.communicate(timeout=20)
+    finally:
+        adding.kill()
+        os.close(keyboard)
+    assert adding.returncode == 0 and b"was added" in out, error
+    assert logs_in(own, "romeo", "first")
 
 
 def test_status_tells_of_the_process(own):  # noqa: F811

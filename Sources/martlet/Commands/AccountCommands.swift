@@ -39,6 +39,13 @@ struct Accounts: AsyncParsableCommand {
         }
     }
 
+    /// Before the database is opened: nobody else could use it while somebody thinks of a password. What is wrong with
+    /// the config is told first.
+    static func newPassword(for address: BareJID, _ option: ConfigOption) throws -> String {
+        _ = try option.load()
+        return try Terminal.newPassword(for: address.description)
+    }
+
     static func address(_ text: String) throws(CommandError) -> BareJID {
         guard let address = BareJID(text), !address.local.isEmpty else {
             throw .usage("\(text.quotedForPrint) is not an address like user@example.org")
@@ -58,8 +65,8 @@ struct AddAccount: AsyncParsableCommand {
 
     func run() async throws {
         let address = try Accounts.address(address)
+        let password = try Accounts.newPassword(for: address, config)
         try await Accounts.access(config) { accounts, _ in
-            let password = try Terminal.newPassword(for: address.description)
             Terminal.show(try await accounts.add(address, password: password))
         }
     }
@@ -88,8 +95,8 @@ struct SetPassword: AsyncParsableCommand {
 
     func run() async throws {
         let address = try Accounts.address(address)
+        let password = try Accounts.newPassword(for: address, config)
         try await Accounts.access(config) { accounts, _ in
-            let password = try Terminal.newPassword(for: address.description)
             Terminal.show(try await accounts.setPassword(password, of: address))
         }
     }
