@@ -151,6 +151,7 @@ if ProcessInfo.processInfo.environment["MARTLET_FUZZ"] == "1" {
     package.targets += [
         part("FuzzSupport", "Tests/Fuzz/Support", nil, ["XML"]),
         part("StreamFraming", "Sources/XMPPTransport/Framing", nil, ["XMPPCore", "XML"]),
+        part("ProxyReading", "Sources/XMPPTransport", ["ProxyHeader.swift"], ["ModuleKit"]),
         part(
             "ConfigReading", "Sources/martlet", ["Config", "DataDirectory.swift", "StandardModules.swift"],
             ["XMPPServer", "ModuleKit", "XMPPCore", .product(name: "Yams", package: "Yams")]
@@ -162,5 +163,6 @@ if ProcessInfo.processInfo.environment["MARTLET_FUZZ"] == "1" {
         fuzz("Base64", ["XMPPStream"]),
         fuzz("Config", ["ConfigReading", "XMPPServer", "ModuleKit"]),
         fuzz("Forms", ["XMPPCore", "XML"]),
+        fuzz("Proxy", ["ProxyReading", "ModuleKit"]),
     ]
 }

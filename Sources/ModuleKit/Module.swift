@@ -42,6 +42,27 @@ public struct ModuleInfo: Sendable {
     }
 }
 
+extension ModuleInfo {
+    /// What modules lack of one another: who needs something that none before it provides, and who would.
+    ///
+    /// - Parameters:
+    ///   - enabled: in the order in which they start.
+    ///   - all: those that the config could enable.
+    public static func lacks(of enabled: [ModuleInfo], among all: [ModuleInfo]) -> [(module: String, reason: String)] {
+        var provided: Set<ObjectIdentifier> = []
+        var lacks: [(module: String, reason: String)] = []
+        for info in enabled {
+            for need in info.needs where !provided.contains(ObjectIdentifier(need)) {
+                let providers = all.filter { $0.provides.contains { $0 == need } }.map(\.name)
+                let names = providers.isEmpty ? "a module that provides \(need)" : providers.joined(separator: " or ")
+                lacks.append((info.name, "needs \(names), which is not enabled"))
+            }
+            provided.formUnion(info.provides.map { ObjectIdentifier($0) })
+        }
+        return lacks
+    }
+}
+
 /// A part of the server that the config enables by name.
 ///
 /// Life: `info` → `Options.init(from:)` → `init(_:in:)` → `install(on:)` once per event loop → … → `stop()`. An instance

@@ -169,6 +169,9 @@ struct Statement {
 private let transient = unsafeBitCast(-1, to: sqlite3_destructor_type.self)
 nonisolated(unsafe) private let emptyText = UnsafePointer(strdup("")!)
 
+/// SQLITE_IOERR_SHMSIZE: the file beside the log could not be made larger.
+private let noRoomForIndex: Int32 = 4874
+
 extension StorageError {
     /// What SQLite says, in our terms.
     init(sqlite code: Int32, on connection: OpaquePointer?) {
@@ -183,6 +186,8 @@ extension StorageError {
             self = .full
         case SQLITE_CORRUPT, SQLITE_NOTADB:
             self = .damaged("\(text) (\(code))")
+        case SQLITE_IOERR where code == noRoomForIndex:
+            self = .full
         case SQLITE_IOERR, SQLITE_CANTOPEN:
             if errno == ENOSPC || errno == EDQUOT {
                 self = .full

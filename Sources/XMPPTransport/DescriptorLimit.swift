@@ -25,6 +25,9 @@ public enum DescriptorLimit {
         return update()
     }
 
+    /// What it was when it was last looked at.
+    public static var now: Int { current.load(ordering: .relaxed) }
+
     /// Looks the limit up again.
     @discardableResult
     static func update() -> Int {

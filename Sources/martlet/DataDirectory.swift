@@ -31,7 +31,35 @@ struct DataDirectory: Sendable {
             close(descriptor)
             throw .unavailable(reason)
         }
+        giveToOwner()
         return DataLock(descriptor: descriptor)
+    }
+
+    /// What is in the directory, but for what only a running server makes.
+    private static let files = [
+        "martlet.lock", "martlet.db", "martlet.db-wal", "martlet.db-shm", "martlet.db.lock", "secret",
+    ]
+
+    /// Gives what root has made here to the directory's owner: the server runs as that one, and could not start when
+    /// root was the first to add an account. Nothing if this process is not root's.
+    func giveToOwner() {
+        var directory = stat()
+        guard geteuid() == 0, stat(path, &directory) == 0, directory.st_uid != 0 else { return }
+        for name in Self.files { Self.give("\(path)/\(name)", to: directory) }
+    }
+
+    private static func give(_ path: String, to directory: stat) {
+        // For its path only: closing any other descriptor would take SQLite's locks away (O_PATH, AT_EMPTY_PATH).
+        let descriptor = open(path, 0o10_000_000 | O_NOFOLLOW | O_CLOEXEC)
+        guard descriptor >= 0 else { return }
+        defer { close(descriptor) }
+        var file = stat()
+        // The owner could have put the name of somebody's file here: only what has no other name is given away.
+        guard fstat(descriptor, &file) == 0, file.st_mode & S_IFMT == S_IFREG, file.st_nlink == 1, file.st_uid == 0
+        else {
+            return
+        }
+        _ = fchownat(descriptor, "", directory.st_uid, directory.st_gid, 0x1000)
     }
 
     /// The path to bind or connect the socket by. A socket's name has room for 107 bytes only; a longer path goes by

@@ -12,10 +12,11 @@ final class Listeners: Sendable {
         var listener: Listener
 
         /// `127.0.0.1:5222`, `[::1]:5223`.
-        var name: String {
-            options.address.contains(":")
-                ? "[\(options.address)]:\(listener.port)" : "\(options.address):\(listener.port)"
-        }
+        var name: String { Listeners.name(options.address, listener.port) }
+    }
+
+    private static func name(_ address: String, _ port: Int) -> String {
+        address.contains(":") ? "[\(address)]:\(port)" : "\(address):\(port)"
     }
 
     private let group: TransportGroup
@@ -131,6 +132,21 @@ final class Listeners: Sendable {
         return Plan(new: wanted.filter { !restarted.contains($0) }, restarted: restarted, gone: gone)
     }
 
+    /// Looks whether the system would let the ports of a plan be opened, without anybody being able to connect.
+    ///
+    /// - Throws: the first that it would not.
+    func probe(_ plan: Plan, _ config: ServerConfig) throws(PortProbe.Refusal) {
+        for listener in plan.new + plan.restarted {
+            for options in Self.options(listener, config) {
+                guard let reason = PortProbe.refusal(address: options.address, port: options.port) else { continue }
+                // We have it ourselves, and close it first.
+                if reason == EADDRINUSE, plan.restarted.contains(listener) { continue }
+                let name = Self.name(options.address, options.port)
+                throw PortProbe.Refusal(description: "\(name): \(systemError(reason))")
+            }
+        }
+    }
+
     /// Opens what nobody has open yet: what can fail goes first.
     ///
     /// - Throws: `ListenerFailure`; nothing is open then that was not before.
@@ -154,7 +170,8 @@ final class Listeners: Sendable {
         for port in closing { await port.listener.close() }
     }
 
-    /// Closes what the config no longer has, and opens anew what has other options. Gives the ports that could not be.
+    /// Closes what the config no longer has, and opens anew what has other options. Gives the ports that could not be;
+    /// in their place those are open again that were.
     func finish(_ plan: Plan, _ config: ServerConfig, _ tls: TLSContext?) async -> [String] {
         let closing = opened.withLock { opened in
             let closing = opened.filter { plan.gone.contains($0.config) }
@@ -168,7 +185,13 @@ final class Listeners: Sendable {
                 let open = try await open(listener, config, tls)
                 opened.withLock { $0 += open }
             } catch {
-                failures.append("\(error)")
+                var isBack = false
+                for before in closing where before.config.clashes(with: listener) {
+                    guard let open = try? await open(before.config, config, tls) else { continue }
+                    opened.withLock { $0 += open }
+                    isBack = true
+                }
+                failures.append("\(error) (\(isBack ? "open as before" : "closed now"))")
             }
         }
         if let tls { opened.withLock { $0.forEach { $0.listener.use(tls) } } }

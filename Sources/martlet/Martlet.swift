@@ -84,12 +84,8 @@ struct Check: AsyncParsableCommand {
     var dns = true
 
     func run() async throws {
-        let file = try config.load()
+        let file = try ConfigFile.load(config.path ?? ConfigFile.defaultPath, further: CertificateCheck.check)
         for warning in file.warnings { Terminal.writeError("\(warning) (warning)") }
-        let report = ConfigReport(file: file.config.file)
-        CertificateCheck.check(file.config, into: report)
-        for warning in report.warnings { Terminal.writeError("\(warning) (warning)") }
-        try report.finish()
         if dns {
             if let notes = DNSCheck().notes(file.config) {
                 for note in notes { Terminal.writeError("\(note) (warning)") }

@@ -14,6 +14,9 @@ final class MartletServer: RunningServer {
     private let storage: any StorageBackend
     private let ports: Listeners
     private let watch: CertificateWatch
+    private let process = ProcessStatus()
+    /// Of the certificates in use.
+    private let certificates: Mutex<[UInt8]>
 
     init(config: ServerConfig, server: Server, group: TransportGroup, storage: any StorageBackend, log: Logger) {
         self.config = Mutex(config)
@@ -22,6 +25,7 @@ final class MartletServer: RunningServer {
         self.storage = storage
         ports = Listeners(group, server)
         watch = CertificateWatch(config, log: log)
+        certificates = Mutex(CertificateCheck.digest(config))
     }
 
     var listeners: [String] { ports.names }
@@ -49,20 +53,12 @@ final class MartletServer: RunningServer {
     func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput {
         if command.hasPrefix("account ") { return try await account(command, input) }
         switch command {
-        case "backup": return try backup(to: input.arguments["directory"] ?? "")
         case "status":
             guard case .table(let columns, let rows) = try await server.run(command, input) else { break }
-            return .table(columns: columns, rows: rows + ports.rows + watch.rows)
+            return .table(columns: columns, rows: process.rows + rows + ports.rows + watch.rows)
         default: break
         }
         return try await server.run(command, input)
-    }
-
-    /// A copy of everything that cannot be made again, while the server runs.
-    private func backup(to directory: String) throws(CommandError) -> CommandOutput {
-        let data = DataDirectory(path: config.withLock { $0.data })
-        try Backup(of: data).write(to: directory)
-        return .done("the database was copied to \(directory)")
     }
 
     /// On the live database; what the server has in memory of the account is told to forget.
@@ -127,43 +123,43 @@ final class MartletServer: RunningServer {
             rows: zip(new, outcomes).map { [$0.address.description, $1.rawValue] })
     }
 
-    func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> CommandOutput {
-        // The certificates are read first: if they are wrong, nothing was changed.
+    func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep] {
+        // What can fail comes first: if it does, nothing was changed.
         let tls: TLSContext?
         do {
             tls = try Self.makeTLS(config)
         } catch {
-            throw CommandError("the certificates are wrong, nothing was changed: \(error)")
+            throw CommandError("refused, the certificates are wrong, nothing was changed: \(error)")
         }
         let plan = ports.plan(config)
-        guard !dryRun else {
-            let steps = try await server.reload(config, dryRun: true)
-            return Self.table(steps + plan.steps, "what happens")
-        }
         do {
-            try await ports.openNew(plan, config, tls)
+            try ports.probe(plan, config)
+            if !dryRun { try await ports.openNew(plan, config, tls) }
         } catch {
-            throw CommandError("a port cannot be opened, nothing was changed: \(error)")
+            throw CommandError("refused, a port cannot be opened, nothing was changed: \(error)")
         }
-        let steps: [ReloadStep]
+        var steps: [ReloadStep]
         do {
-            steps = try await server.reload(config, dryRun: false)
+            steps = try await server.reload(config, dryRun: dryRun)
         } catch {
             await ports.closeNew(plan)
             throw error
         }
+        // The files of a certificate change more often than their names.
+        let digest = CertificateCheck.digest(config)
+        if digest != certificates.withLock({ $0 }), !steps.contains(where: { $0.part == "tls" }) {
+            steps.append(ReloadStep("tls", .applied))
+        }
+        steps += plan.steps
+        guard !dryRun else { return steps }
         self.config.withLock { $0 = config }
+        certificates.withLock { $0 = digest }
         watch.use(config)
         let failures = await ports.finish(plan, config, tls)
         guard failures.isEmpty else {
-            throw CommandError("reloaded, but not open again: \(failures.joined(separator: ", "))")
+            throw CommandError("reloaded, but not these ports: \(failures.joined(separator: ", "))")
         }
-        return Self.table(steps + plan.steps, "what happened")
-    }
-
-    private static func table(_ steps: [ReloadStep], _ title: String) -> CommandOutput {
-        let rows = steps.isEmpty ? [["everything", "is as it was"]] : steps.map { [$0.part, $0.effect.rawValue] }
-        return .table(columns: ["part", title], rows: rows)
+        return steps
     }
 
     func stop() async {

@@ -7,6 +7,7 @@ import NIOPosix
 import ServiceLifecycle
 import UnixSignals
 import XMPPServer
+import XMPPTransport
 
 struct Serve: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
@@ -20,23 +21,15 @@ struct Serve: AsyncParsableCommand {
 
     /// Longest time that stopping in order may take.
     static let patience = Duration.seconds(45)
+    /// With fewer than these the server would fail somewhere on its way up, or serve nobody.
+    static let fewestDescriptors = 128
 
     func run() async throws {
         let path = config.path ?? ConfigFile.defaultPath
-        let file = try ConfigFile.load(path)
-        let report = ConfigReport(file: file.config.file)
-        CertificateCheck.check(file.config, into: report)
-        try report.finish()
-
+        let file = try ConfigFile.load(path, further: CertificateCheck.check)
         let log = Self.makeLog(file.config.log)
-        for warning in file.warnings + report.warnings {
-            log.warning(
-                "config_warning",
-                metadata: [
-                    "file": "\(warning.file)", "line": "\(warning.line)", "key": "\(warning.key)",
-                    "reason": "\(warning.reason)",
-                ])
-        }
+        file.logWarnings(log)
+        try Self.checkDescriptors()
         // Whatever is made from here on is for the server's own eyes.
         umask(0o077)
         let directory = DataDirectory(path: file.config.data)
@@ -46,6 +39,7 @@ struct Serve: AsyncParsableCommand {
         let storage = try Wiring.openStorage(file.config, log: log)
         do {
             let server = try await Wiring.startServer(file.config, storage: storage, log: log)
+            directory.giveToOwner()
             let process = ServerProcess(path: path, server: server, log: log)
             try await process.run(in: directory, since: begin)
         } catch {
@@ -55,6 +49,15 @@ struct Serve: AsyncParsableCommand {
         await storage.close()
         log.notice("stopped")
         withExtendedLifetime(lock) {}
+    }
+
+    private static func checkDescriptors() throws(CommandError) {
+        let limit = DescriptorLimit.raise()
+        guard limit >= fewestDescriptors else {
+            throw .unavailable(
+                "only \(limit) descriptors may be open, at least \(fewestDescriptors) are needed: "
+                    + "see `ulimit -n`, or LimitNOFILE of the service")
+        }
     }
 
     static func makeLog(_ config: LogConfig) -> Logger {
@@ -70,7 +73,8 @@ protocol RunningServer: Sendable {
     var listeners: [String] { get }
     func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput
     /// Goes over to a config, or only tells what would change. All or nothing.
-    func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> CommandOutput
+    /// Gives what became, or would become, of each part that differs.
+    func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep]
     /// Closes the listeners and every session in order.
     func stop() async
 }
@@ -80,6 +84,7 @@ final class ServerProcess: Sendable {
     private let path: String
     private let server: any RunningServer
     private let log: Logger
+    private let reloads = Turnstile()
 
     init(path: String, server: any RunningServer, log: Logger) {
         self.path = path
@@ -146,25 +151,43 @@ final class ServerProcess: Sendable {
         }
     }
 
+    /// A signal and commands may ask at the same moment; two at once would take each other's ports.
     private func reload(dryRun: Bool) async throws(CommandError) -> CommandOutput {
+        try await reloads.pass { () async -> Result<CommandOutput, CommandError> in
+            do throws(CommandError) {
+                return .success(try await self.reloadNow(dryRun: dryRun))
+            } catch {
+                return .failure(error)
+            }
+        }.get()
+    }
+
+    private func reloadNow(dryRun: Bool) async throws(CommandError) -> CommandOutput {
         let config: ServerConfig
         do {
-            let file = try ConfigFile.load(path)
-            let report = ConfigReport(file: file.config.file)
-            CertificateCheck.check(file.config, into: report)
-            try report.finish()
+            let file = try ConfigFile.load(path, further: CertificateCheck.check)
+            if !dryRun { file.logWarnings(log) }
             config = file.config
         } catch {
-            log.error("reload_refused", metadata: ["reason": "\(error)"])
-            throw CommandError("the config is wrong, nothing was changed:\n\(error)")
+            if !dryRun { log.error("reload_refused", metadata: ["reason": "\(error)"]) }
+            throw CommandError("refused, the config is wrong, nothing was changed:\n\(error)")
         }
         do {
-            let output = try await server.reload(config, dryRun: dryRun)
-            if !dryRun { log.notice("reloaded") }
-            return output
+            let steps = try await server.reload(config, dryRun: dryRun)
+            if !dryRun { log.notice("reloaded", metadata: Self.metadata(steps)) }
+            let rows = steps.isEmpty ? [["everything", "is as it was"]] : steps.map { [$0.part, $0.effect.rawValue] }
+            return .table(columns: ["part", dryRun ? "what happens" : "what happened"], rows: rows)
         } catch {
-            log.error("reload_refused", metadata: ["reason": "\(error)"])
+            if !dryRun { log.error("reload_refused", metadata: ["reason": "\(error)"]) }
             throw error
+        }
+    }
+
+    /// `applied="limits, modules" needs_process_restart=data`, for whoever reloads by a signal.
+    private static func metadata(_ steps: [ReloadStep]) -> Logger.Metadata {
+        Dictionary(grouping: steps, by: \.effect).reduce(into: [:]) { metadata, group in
+            let key = group.key.rawValue.replacingOccurrences(of: " ", with: "_")
+            metadata[key] = "\(group.value.map(\.part).joined(separator: ", "))"
         }
     }
 
@@ -223,5 +246,19 @@ private struct OnHangup: Service {
     func run() async throws {
         let signals = await UnixSignalsSequence(trapping: .sighup)
         for await _ in signals.cancelOnGracefulShutdown() { await reload() }
+    }
+}
+
+extension ConfigFile {
+    /// What is allowed and unwise, a line each.
+    fileprivate func logWarnings(_ log: Logger) {
+        for warning in warnings {
+            log.warning(
+                "config_warning",
+                metadata: [
+                    "file": "\(warning.file)", "line": "\(warning.line)", "key": "\(warning.key)",
+                    "reason": "\(warning.reason)",
+                ])
+        }
     }
 }

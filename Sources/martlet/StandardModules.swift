@@ -27,6 +27,16 @@ enum StandardModules {
         check(module, report, among: all)
     }
 
+    /// Looks whether the modules of a host have all they need of one another.
+    static func checkNeeds(_ host: HostConfig, _ report: ConfigReport) {
+        let infos = all.map { $0.info }
+        let enabled = infos.filter { info in host.modules.contains { $0.name == info.name } }
+        for lack in ModuleInfo.lacks(of: enabled, among: infos) {
+            guard let module = host.modules.first(where: { $0.name == lack.module }) else { continue }
+            report.error(line: module.line, key: module.path, lack.reason)
+        }
+    }
+
     static func check(_ module: ModuleConfig, _ report: ConfigReport, among types: [any Module.Type]) {
         guard let type = types.first(where: { $0.info.name == module.name }) else {
             let near = types.map { $0.info.name }.nearest(to: module.name).map { ", did you mean \"\($0)\"?" } ?? ""

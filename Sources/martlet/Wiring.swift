@@ -29,7 +29,6 @@ enum Wiring {
     static func startServer(
         _ config: ServerConfig, storage: any StorageBackend, log: Logger
     ) async throws -> any RunningServer {
-        DescriptorLimit.raise()
         let group = TransportGroup(loops: config.loops)
         do {
             let server = try await Server.start(
@@ -49,8 +48,12 @@ enum Wiring {
         let url = URL(fileURLWithPath: directory).appendingPathComponent("secret")
         if let data = try? Data(contentsOf: url), data.count == 32 { return Array(data) }
         let secret = Crypto.random(32)
-        try Data(secret).write(to: url, options: .atomic)
-        try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: url.path)
+        do {
+            try Data(secret).write(to: url, options: .atomic)
+            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: url.path)
+        } catch {
+            throw CommandError.unavailable("\(url.path) cannot be written")
+        }
         return secret
     }
 }

@@ -89,6 +89,46 @@ import XMPPServer
             ])
     }
 
+    @Test func `must be whole and strong enough for OpenSSL`() throws {
+        let broken = made.certificate + "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"
+        let (errors, _) = try problems(certificate: broken, key: made.key)
+        #expect(errors.count == 1)
+        #expect(errors.first?.hasPrefix("m.yml:3: tls.certificate: CERT cannot be used: ") == true)
+    }
+
+    @Test func `that are pipes are refused without waiting for a writer`() throws {
+        let directory = try TemporaryDirectory()
+        let pipe = directory.path + "/pipe"
+        try #require(mkfifo(pipe, 0o600) == 0)
+        let report = ConfigReport(file: "m.yml")
+        let text = "hosts: [localhost]\nlisten: [{port: 1}]\ntls: {certificate: \(pipe), key: \(pipe)}"
+        CertificateCheck.check(try ConfigFile.parse(text, file: "m.yml").config, into: report)
+        #expect(report.errors.map(\.reason) == Array(repeating: "\(pipe) cannot be read: it is a pipe", count: 2))
+    }
+
+    @Test func `have their errors told with those of the config`() throws {
+        let text = "hosts: [localhost]\nlisten: [{port: 1}]\nspeed: 1\ntls: {certificate: /nowhere/c, key: /nowhere/k}"
+        let found = #expect(throws: ConfigErrors.self) {
+            try ConfigFile.parse(text, file: "m.yml", further: CertificateCheck.check)
+        }
+        #expect(found?.problems.map(\.key) == ["speed", "tls.certificate", "tls.key"])
+        let half = "hosts: [localhost]\nlisten: [{port: 1}]\ntls: {certificate: /nowhere/c}"
+        let other = #expect(throws: ConfigErrors.self) {
+            try ConfigFile.parse(half, file: "m.yml", further: CertificateCheck.check)
+        }
+        #expect(other?.problems.map(\.key) == ["tls.key"])
+    }
+
+    @Test func `have another digest when there is something else in their files`() throws {
+        let (first, second) = (try TemporaryFile(made.certificate), try TemporaryFile(made.key))
+        let text = "hosts: [localhost]\nlisten: [{port: 1}]\ntls: {certificate: \(first.path), key: \(second.path)}"
+        let config = try ConfigFile.parse(text, file: "m.yml").config
+        let before = CertificateCheck.digest(config)
+        #expect(CertificateCheck.digest(config) == before)
+        try (made.certificate + "\n").write(toFile: first.path, atomically: false, encoding: .utf8)
+        #expect(CertificateCheck.digest(config) != before)
+    }
+
     @Test func `must have the key that belongs to them`() throws {
         let other = String(decoding: try SelfSignedCertificate(domain: "localhost").key, as: UTF8.self)
         let (errors, _) = try problems(certificate: made.certificate, key: other)
@@ -119,6 +159,33 @@ import XMPPServer
             withExtendedLifetime(lock) {}
         }
         #expect(throws: Never.self) { try data.lock() }
+    }
+
+    @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
+    func `owns what root makes in it`() throws {
+        let directory = try TemporaryDirectory()
+        try #require(chown(directory.path, 65_534, 65_534) == 0)
+        func owner(_ name: String) -> uid_t? {
+            var file = stat()
+            return lstat("\(directory.path)/\(name)", &file) == 0 ? file.st_uid : nil
+        }
+        let data = DataDirectory(path: directory.path)
+        let lock = try data.lock()
+        #expect(owner("martlet.lock") == 65_534)
+        withExtendedLifetime(lock) {}
+        for name in ["martlet.db", "secret", "other"] {
+            try "x".write(toFile: "\(directory.path)/\(name)", atomically: false, encoding: .utf8)
+        }
+        // What has another name may be somebody else's, and links lead elsewhere.
+        let elsewhere = try TemporaryFile("x")
+        try #require(link(elsewhere.path, "\(directory.path)/martlet.db-wal") == 0)
+        try #require(symlink(elsewhere.path, "\(directory.path)/martlet.db-shm") == 0)
+        data.giveToOwner()
+        #expect(owner("martlet.db") == 65_534)
+        #expect(owner("secret") == 65_534)
+        #expect(owner("other") == 0)
+        #expect(owner("martlet.db-wal") == 0)
+        #expect(owner("martlet.db-shm") == 0)
     }
 
     @Test func `is made for its owner's eyes only`() throws {

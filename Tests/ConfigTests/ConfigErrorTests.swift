@@ -90,6 +90,7 @@ import Testing
             "limits: {authenticated: {element: 8KiB}}",
             "3: limits.authenticated.element: must not be less than 10000 (RFC 6120 §13.12)"),
         Case("auth: {iterations: 1000}", "3: auth.iterations: 1000 is too small, allowed is 4096...10000000"),
+        Case("data: \"a\\0b\"", "3: data: must not hold control characters"),
         // Certificates
         Case("tls: {certificate: cert.pem}", "3: tls.key: is missing"),
         Case("tls:\n  certificate:\n  key: key.pem", "4: tls.certificate: has no value"),
@@ -205,6 +206,42 @@ import Testing
                 "martlet.yml:8: speed: unknown key, known here: hosts, data, log, loops, listen, limits, "
                     + "stream_management, accounts, tls, auth, modules, host_config",
             ])
+    }
+
+    @Test func `has those of tls, auth and modules told too when the hosts are wrong`() {
+        let text = """
+            hosts: localhost
+            listen: [{port: 5222, proxy: [here, 10.0.0.0/8, 10.0.0.0/33]}]
+            tls: {certificate: cert.pem}
+            auth: []
+            modules: {offlin: }
+            host_config: {localhost: {modules: {offline: }}}
+            """
+        #expect(
+            errors(text) == [
+                "martlet.yml:1: hosts: expected a list, found \"localhost\"",
+                "martlet.yml:2: listen[0].proxy[0]: \"here\" is neither an address nor a network like 10.0.0.0/8",
+                "martlet.yml:2: listen[0].proxy[2]: \"10.0.0.0/33\" is neither an address nor a network like 10.0.0.0/8",
+                "martlet.yml:3: tls.key: is missing",
+                "martlet.yml:4: auth: expected a section of `key: value` lines, found a list",
+                "martlet.yml:5: modules.offlin: there is no such module",
+            ])
+    }
+
+    @Test func `of a host whose modules need others names those`() {
+        func problems(_ modules: String) -> [String] {
+            let text = smallest + "\nmodules: {\(modules)}"
+            let found = #expect(throws: ConfigErrors.self) { try ConfigFile.parse(text, file: "m.yml") }
+            return found?.problems.map(\.description) ?? []
+        }
+        #expect(
+            problems("presence: , last: ") == [
+                "m.yml:3: modules.presence: needs roster, which is not enabled",
+                "m.yml:3: modules.last: needs roster, which is not enabled",
+            ])
+        #expect(throws: Never.self) {
+            try ConfigFile.parse(smallest + "\nmodules: {last: , presence: , roster: }", file: "m.yml")
+        }
     }
 
     @Test func `that all hosts share has it told once`() {

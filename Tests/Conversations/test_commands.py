@@ -173,6 +173,28 @@ def test_it_stops_in_order(own, way):
     assert run(own, "status")[0] != 0
 
 
+def test_a_stop_acknowledges_what_arrived(own):
+    """The session ends with the server, so the client would send all of it again, to be read twice."""
+    own.add_accounts({"romeo": "first", "juliet": "second"})
+    own.start()
+
+    async def scene():
+        romeo = await Client(own, "romeo", "desk").login(sm=True)
+        juliet = await Client(own, "juliet", "balcony").login()
+        await juliet.available()
+        for number in range(5):
+            romeo.send(f"<message to='{juliet.jid}' type='chat' id='m{number}'><body>{number}</body></message>")
+        while (await juliet.message()).get("id") != "m4":
+            pass
+        assert romeo.sm.waiting
+        own.process.send_signal(signal.SIGTERM)
+        assert await romeo.ended_by() == "system-shutdown"
+        assert not romeo.sm.waiting
+
+    asyncio.run(scene())
+    assert own.process.wait(50) == 0
+
+
 def test_a_signal_at_the_very_moment_it_is_ready_stops_it_in_order(own):
     for _ in range(10):
         own.start()

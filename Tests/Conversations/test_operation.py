@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import os
+import pty
 import shutil
 import socket
 import subprocess
@@ -13,7 +14,7 @@ import dns.message
 import dns.rdatatype
 import dns.rrset
 import pytest
-from support import martlet
+from support import certificates, martlet
 from support.rawclient import Client, Failure
 from test_commands import logs_in, own, run  # noqa: F401
 
@@ -87,6 +88,108 @@ def test_a_reload_whose_port_is_taken_changes_nothing(own):  # noqa: F811
         assert code == 1 and str(port) in error and "nothing was changed" in error
     assert run(own, "reload")[0] == 0
     assert listens(port)
+
+
+def test_a_dry_run_refuses_what_the_reload_would(own):  # noqa: F811
+    own.start()
+    with socket.socket() as taken:
+        taken.bind((own.address, 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        edit(own, lambda config: config["listen"].append({"port": port, "address": own.address, "tls": "none"}))
+        code, _, error = run(own, "reload", "--dry-run")
+        assert code == 1 and "refused" in error and str(port) in error
+    edit(own, lambda config: config.update({"speed": 1}))
+    code, _, error = run(own, "reload", "--dry-run")
+    assert code == 1 and "refused" in error and "speed: unknown key" in error
+
+
+def test_a_port_that_cannot_move_to_its_new_address_stays(own):  # noqa: F811
+    """The typing error of an address takes no server off the net."""
+    own.start()
+    port = own.ports["plain"]
+
+    def move(address):
+        return lambda config: [entry.update(address=address) for entry in config["listen"] if entry["port"] == port]
+
+    edit(own, move("*"))
+    assert run(own, "reload")[0] == 0 and listens(port)
+    edit(own, move("192.0.2.1"))
+    for arguments in (["reload", "--dry-run"], ["reload"]):
+        code, _, error = run(own, *arguments)
+        assert code == 1 and "192.0.2.1" in error and "nothing was changed" in error
+        assert listens(port)
+    edit(own, move(own.address))
+    assert run(own, "reload")[0] == 0 and listens(port)
+
+
+def test_reloads_at_the_same_time_do_not_get_in_each_other_s_way(own):  # noqa: F811
+    own.start()
+    ports = martlet.free_ports(3)
+    edit(own, lambda config: config["listen"].extend(
+        {"port": port, "address": own.address, "tls": "none"} for port in ports))
+    command = [str(martlet.binary()), "reload", "-c", str(own.config_file)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) for _ in range(8)]
+    answers = [(each.communicate(timeout=20), each.returncode) for each in running]
+    assert all(code == 0 for _, code in answers), answers
+    assert sum("applied" in out for (out, _), _ in answers) == 1
+    assert all(listens(port) for port in ports)
+
+
+def test_a_renewed_certificate_is_told_of_though_the_config_is_the_same(own):  # noqa: F811
+    own.start()
+    assert table(run(own, "reload", "--dry-run")[1]) == {"everything": "is as it was"}
+    certificates.make(own.folder, [own.domain, "other.example", "localhost"])
+    assert table(run(own, "reload", "--dry-run")[1]) == {"tls": "applied"}
+    assert table(run(own, "reload")[1]) == {"tls": "applied"}
+    assert "event=reloaded applied=tls" in own.log_since_start()
+    assert table(run(own, "reload")[1]) == {"everything": "is as it was"}
+
+
+def test_too_few_descriptors_are_refused_in_words(own):  # noqa: F811
+    limited = ["bash", "-c", 'ulimit -n 20 && exec "$@"', "bash", *own.command()]
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=20)
+    assert done.returncode == 69 and "descriptors" in done.stderr, (done.returncode, done.stderr)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files away")
+def test_what_root_makes_belongs_to_the_owner_of_the_data_directory(own):  # noqa: F811
+    """The server could not open it, if root is the first to add an account."""
+    os.chown(own.data, 65534, 65534)
+    code, _, error = run(own, "account", "add", f"romeo@{own.domain}", input="first\n")
+    assert code == 0, error
+    assert {path.name: path.stat().st_uid for path in own.data.iterdir()} == {
+        "martlet.db": 65534, "martlet.db.lock": 65534, "martlet.lock": 65534,
+    }
+
+
+def test_a_server_starts_while_somebody_thinks_of_a_password(own):  # noqa: F811
+    keyboard, terminal = pty.openpty()
+    command = [str(martlet.binary()), "account", "add", f"romeo@{own.domain}", "-c", str(own.config_file)]
+    adding = subprocess.Popen(command, stdin=terminal, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    os.close(terminal)
+    try:
+        for prompt in (b"Password", b"Once more"):
+            said = b""
+            while prompt not in said:
+                said += os.read(adding.stderr.fileno(), 1000) or pytest.fail(f"it ended: {said}")
+            if not own.running:
+                own.start()
+            os.write(keyboard, b"first\n")
+        out, error = adding.communicate(timeout=20)
+    finally:
+        adding.kill()
+        os.close(keyboard)
+    assert adding.returncode == 0 and b"was added" in out, error
+    assert logs_in(own, "romeo", "first")
+
+
+def test_status_tells_of_the_process(own):  # noqa: F811
+    own.start()
+    status = table(run(own, "status")[1])
+    assert status["pid"] == str(own.process.pid) and status["version"]
+    assert int(status["uptime_seconds"]) < 60 and int(status["memory_bytes"]) > 1 << 20
+    assert 0 < int(status["descriptors"]) < int(status["descriptors_allowed"])
 
 
 def test_what_needs_a_new_process_is_said(own):  # noqa: F811
@@ -174,6 +277,13 @@ def test_a_backup_of_a_running_server_can_be_restored(own, tmp_path):  # noqa: F
 
     assert asyncio.run(hear()) == "1"
     own.stop()
+    # What is lost or damaged is no backup.
+    database = data / "martlet.db"
+    kept = database.read_bytes()
+    database.write_bytes(b"")
+    code, out, error = run(own, "backup", str(tmp_path / "lost"))
+    assert code == 69 and "martlet.db" in error and not out and not (tmp_path / "lost").exists()
+    database.write_bytes(kept)
     second = tmp_path / "second"
     assert run(own, "backup", str(second))[0] == 0
     assert (second / "martlet.db").stat().st_size > 0

@@ -199,6 +199,10 @@ public struct ConfigSection {
     private mutating func text(_ key: String, _ value: String?, isRequired: Bool, _ doc: String) -> String? {
         let text: String? = read(key, "text", value, nil, isRequired: isRequired, doc) { scalar in
             if scalar.text.isEmpty, value?.isEmpty != true { return .failure("must not be empty") }
+            // Behind a NUL the system would not see the rest of a path; the others belong into no text either.
+            if scalar.text.unicodeScalars.contains(where: { $0.properties.generalCategory == .control }) {
+                return .failure("must not hold control characters")
+            }
             return .success(scalar.text)
         }
         return text

@@ -73,16 +73,23 @@ public struct ListenerConfig: Sendable, Hashable {
     }
 
     private static func proxies(_ section: inout ConfigSection) -> [AddressRange] {
-        let texts = section.strings(
-            "proxy", most: 1000, isRequired: section.has("proxy"),
+        let doc =
             "Addresses or networks (`10.0.0.0/8`) of the proxies in front of this port. Each connection then has to come "
-                + "from one of them and begin with a header of the PROXY protocol, version 1 or 2, which is believed.")
-        return texts.compactMap { text in
-            guard let range = AddressRange(text) else {
-                section.error("proxy", "\(text.quotedForPrint) is neither an address nor a network like 10.0.0.0/8")
+            + "from one of them and begin with a header of the PROXY protocol, version 1 or 2, which is believed."
+        guard !section.isDescribing else {
+            _ = section.strings("proxy", doc)
+            return []
+        }
+        let path = section.path(of: "proxy")
+        let items = section.items("proxy", most: 1000, isRequired: section.has("proxy")) ?? []
+        return items.compactMap { item in
+            guard let range = AddressRange(item.text) else {
+                section.report.error(
+                    line: item.line, key: "\(path)[\(item.index)]",
+                    "\(item.text.quotedForPrint) is neither an address nor a network like 10.0.0.0/8")
                 return nil
             }
-            if range.isEverybody { section.warn("proxy", "\(text) lets anybody pretend to be at any address") }
+            if range.isEverybody { section.warn("proxy", "\(item.text) lets anybody pretend to be at any address") }
             return range
         }
     }

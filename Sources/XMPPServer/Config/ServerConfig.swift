@@ -114,7 +114,8 @@ public struct ServerConfig: Sendable, Equatable {
         }
         let known = Set(names.map(\.name))
         var overridesOf: [String: ConfigNode] = [:]
-        for entry in section.entries("host_config", "") {
+        // Without a host nothing can be said of what is for one.
+        for entry in section.entries("host_config", "") where !names.isEmpty {
             let path = "host_config.\(entry.key)"
             guard let name = surroundings.canonicalDomain(entry.key), known.contains(name) else {
                 let near = names.map(\.written).nearest(to: entry.key).map { ", did you mean \"\($0)\"?" } ?? ""
@@ -127,13 +128,15 @@ public struct ServerConfig: Sendable, Equatable {
                 section.report.error(line: entry.line, key: path, "expected a section of `key: value` lines")
             }
         }
-        return names.map { host in
+        // Whoever has the hosts wrong is told of the rest all the same; what is made is of no use then.
+        let read = names.isEmpty ? [(name: "", written: "", line: section.line)] : names
+        return read.map { host in
             let above = overridesOf[host.name] ?? .empty
             let scope = "host_config.\(host.written)"
             let node = ConfigNode(line: host.line, .map(common)).overlaid(with: above, scope: scope)
             var section = section.report.section(node)
             let config = HostConfig(name: host.name, from: &section, surroundings)
-            if config.certificate == nil, !section.has("tls"),
+            if !names.isEmpty, config.certificate == nil, !section.has("tls"),
                 let index = listeners.firstIndex(where: { $0.tls != .none })
             {
                 let user = "listen[\(index)] (tls: \(listeners[index].tls.rawValue))"

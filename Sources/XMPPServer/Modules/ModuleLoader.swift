@@ -43,15 +43,12 @@ struct ModuleLoader {
             }
         }
         found.sort { $0.order < $1.order }
+        for lack in ModuleInfo.lacks(of: found.map { types[$0.order].info }, among: types.map { $0.info }) {
+            guard let config = found.first(where: { $0.config.name == lack.module })?.config else { continue }
+            report.error(line: config.line, key: config.path, lack.reason)
+        }
         var modules: [any Module] = []
-        var provided: Set<ObjectIdentifier> = []
         for (order, config) in found {
-            let info = types[order].info
-            for need in info.needs where !provided.contains(ObjectIdentifier(need)) {
-                report.error(
-                    line: config.line, key: config.path, "needs a module that provides \(need); none before it does")
-            }
-            provided.formUnion(info.provides.map { ObjectIdentifier($0) })
             if let module = await make(types[order], config, report) { modules.append(module) }
         }
         return HostGroup(hosts: names, config: host.modules, modules: modules)

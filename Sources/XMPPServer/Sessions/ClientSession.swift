@@ -279,7 +279,10 @@ final class ClientSession: Session, TimerTarget {
         }
         requests = [:]
         state[SilenceWatch.self]?.stop()
-        settleOutstanding(isStopping: { if case .stopping = ending { true } else { false } }())
+        let isStopping = if case .stopping = ending { true } else { false }
+        // The session is not there any more when the client comes back: what is not acknowledged now, it sends again.
+        if isStopping, let h = outstanding?.management?.received.durableH { transport?.sendAnswer(h: h) }
+        settleOutstanding(isStopping: isStopping)
         localAccount.existingSpool?.stopDraining(self)
         localAccount.existingSpool?.sessionEnded(self)
         switch ending {

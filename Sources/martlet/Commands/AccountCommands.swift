@@ -28,6 +28,7 @@ struct Accounts: AsyncParsableCommand {
         let accounts = OfflineAccounts(
             storage: try Wiring.openStorage(config), hosts: config.hosts,
             now: LineLogHandler.wallClock, lock: lock)
+        directory.giveToOwner()
         do {
             let result = try await body(accounts, config)
             await accounts.close()
@@ -36,6 +37,13 @@ struct Accounts: AsyncParsableCommand {
             await accounts.close()
             throw error
         }
+    }
+
+    /// Before the database is opened: nobody else could use it while somebody thinks of a password. What is wrong with
+    /// the config is told first.
+    static func newPassword(for address: BareJID, _ option: ConfigOption) throws -> String {
+        _ = try option.load()
+        return try Terminal.newPassword(for: address.description)
     }
 
     static func address(_ text: String) throws(CommandError) -> BareJID {
@@ -57,8 +65,8 @@ struct AddAccount: AsyncParsableCommand {
 
     func run() async throws {
         let address = try Accounts.address(address)
+        let password = try Accounts.newPassword(for: address, config)
         try await Accounts.access(config) { accounts, _ in
-            let password = try Terminal.newPassword(for: address.description)
             Terminal.show(try await accounts.add(address, password: password))
         }
     }
@@ -66,7 +74,7 @@ struct AddAccount: AsyncParsableCommand {
 
 struct RemoveAccount: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "remove", abstract: "Remove an account with all that is kept for it.")
+        commandName: "remove", abstract: "Remove an account with all that is kept for it.", aliases: ["delete"])
     @Argument(help: addressHelp) var address: String
     @OptionGroup var config: ConfigOption
 
@@ -87,8 +95,8 @@ struct SetPassword: AsyncParsableCommand {
 
     func run() async throws {
         let address = try Accounts.address(address)
+        let password = try Accounts.newPassword(for: address, config)
         try await Accounts.access(config) { accounts, _ in
-            let password = try Terminal.newPassword(for: address.description)
             Terminal.show(try await accounts.setPassword(password, of: address))
         }
     }

@@ -59,7 +59,10 @@ struct Kick: ServerCommand {
 struct BackUp: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "backup", abstract: "Copy the database and the secret to a new directory.",
-        discussion: "Also while the server runs: the copy is of one moment. To restore it, see docs/OPERATIONS.md.")
+        discussion: """
+            Also while the server runs: the copy is of one moment. The command reads the database itself, so whoever calls \
+            it must be allowed to, and to write where the copy goes. To restore it, see docs/OPERATIONS.md.
+            """)
     @Argument(
         help: ArgumentHelp("Where to; made by the command.", valueName: "directory"),
         completion: .directory)
@@ -68,15 +71,7 @@ struct BackUp: AsyncParsableCommand {
 
     func run() async throws {
         let path = URL(fileURLWithPath: directory).standardizedFileURL.path
-        let data = try config.dataDirectory()
-        let client = ControlClient(directory: data)
-        if client.isServerRunning {
-            let request = ControlRequest(command: "backup", arguments: ["directory": path])
-            return Terminal.show(try client.run(request))
-        }
-        let lock = try data.lock()
-        try Backup(of: data).write(to: path)
-        withExtendedLifetime(lock) {}
+        try Backup(of: try config.dataDirectory()).write(to: path)
         Terminal.show(.done("the database was copied to \(path)"))
     }
 }

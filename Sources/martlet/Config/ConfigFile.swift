@@ -11,17 +11,19 @@ struct ConfigFile {
     /// Checks the options of the modules that a config names: records an error for a module that does not exist.
     typealias ModuleCheck = (_ module: ModuleConfig, _ report: ConfigReport) -> Void
 
+    /// What else is to be looked at beside the text, certificates for example. Told of a config that may be wrong.
+    typealias FurtherCheck = (_ config: ServerConfig, _ report: ConfigReport) -> Void
+
     /// Reads and checks a file.
     ///
     /// - Throws: everything that is wrong with it, at once.
-    static func load(
-        _ path: String, checkModules: ModuleCheck = StandardModules.check
-    ) throws(ConfigErrors) -> ConfigFile {
-        try parse(text(of: path), file: path, checkModules: checkModules)
+    static func load(_ path: String, further: FurtherCheck = { _, _ in }) throws(ConfigErrors) -> ConfigFile {
+        try parse(text(of: path), file: path, further: further)
     }
 
     static func parse(
-        _ text: String, file: String, checkModules: ModuleCheck = StandardModules.check
+        _ text: String, file: String, checkModules: ModuleCheck = StandardModules.check,
+        further: FurtherCheck = { _, _ in }
     ) throws(ConfigErrors) -> ConfigFile {
         let report = ConfigReport(file: file)
         let root = YAMLReader.read(text, into: report)
@@ -31,6 +33,8 @@ struct ConfigFile {
         let surroundings = ServerConfig.Surroundings(directory: directory(of: file)) { BareJID.domain($0)?.domain }
         let config = ServerConfig(from: &section, in: surroundings)
         for module in config.hosts.flatMap(\.modules) { checkModules(module, report) }
+        for host in config.hosts { StandardModules.checkNeeds(host, report) }
+        further(config, report)
         try report.finish()
         return ConfigFile(config: config, warnings: report.warnings)
     }

@@ -3,15 +3,44 @@ import COpenSSL
 import Foundation
 import ModuleKit
 import XMPPServer
+import XMPPTransport
 
 /// Looks at the certificates that a config names, before anything listens: can they be read, do key and certificate
 /// belong together, are they of this day and of this host.
 enum CertificateCheck {
     /// Errors for what keeps the server from starting, warnings for what clients will complain of.
-    static func check(_ config: ServerConfig, into report: ConfigReport, now: time_t = time(nil)) {
+    static func check(_ config: ServerConfig, into report: ConfigReport) {
+        check(config, into: report, now: time(nil))
+    }
+
+    static func check(_ config: ServerConfig, into report: ConfigReport, now: time_t) {
+        // Hosts may share their files; OpenSSL need not read them a thousand times.
+        var loaded: [CertificateFiles] = []
         for host in config.hosts {
-            guard let files = host.certificate else { continue }
+            // Without the name of a file the path is that of the config's directory; that was said already.
+            guard let files = host.certificate, !files.certificate.hasSuffix("/"), !files.key.hasSuffix("/") else {
+                continue
+            }
+            let errors = report.errors.count
             check(files, host: host.name, into: report, now: now)
+            guard report.errors.count == errors, !loaded.contains(files) else { continue }
+            load(files, host: host.name, into: report)
+            loaded.append(files)
+        }
+    }
+
+    /// What only OpenSSL knows: whether the whole chain can be read, and whether the key is long enough for it.
+    private static func load(_ files: CertificateFiles, host: String, into report: ConfigReport) {
+        let clients = files.authorities.map { TLSContext.Clients(host: host, authoritiesFile: $0) }
+        do {
+            _ = try TLSContext([
+                TLSContext.Certificate(
+                    hosts: [host], chainFile: files.certificate, keyFile: files.key, clients: clients)
+            ])
+        } catch {
+            let isKey = error.file == files.key && error.file != files.certificate
+            let key = error.file == files.authorities ? "tls.client_authorities" : isKey ? "tls.key" : "tls.certificate"
+            report.error(line: files.line, key: key, "\(error.file) cannot be used: \(error.reason)")
         }
     }
 
@@ -47,7 +76,7 @@ enum CertificateCheck {
         if X509_cmp_time(X509_get0_notBefore(certificate), &moment) > 0 {
             warning("\(files.certificate) is not valid yet")
         }
-        if !covers(certificate, host) { warning("\(files.certificate) is not for \(host)") }
+        if !host.isEmpty, !covers(certificate, host) { warning("\(files.certificate) is not for \(host)") }
     }
 
     enum Reason: Error {
@@ -65,6 +94,11 @@ enum CertificateCheck {
     static func read(
         _ path: String, _ parse: (OpaquePointer) -> OpaquePointer?
     ) -> Result<OpaquePointer, Reason> {
+        var information = stat()
+        // Reading a pipe would wait for whoever writes into it.
+        if stat(path, &information) == 0, information.st_mode & S_IFMT == S_IFIFO {
+            return .failure(.unreadable("cannot be read: it is a pipe"))
+        }
         let data: Data
         do {
             data = try BoundedFile.read(path, limit: 1 << 20)

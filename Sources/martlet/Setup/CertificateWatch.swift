@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import Synchronization
 import XMPPServer
+import XMPPStream
 
 /// Looks at the certificates again and again: one that is about to expire is logged every day, and `status` shows the
 /// first that will.
@@ -80,6 +81,20 @@ final class CertificateWatch: Sendable {
 }
 
 extension CertificateCheck {
+    /// Of all files that a config names for its certificates: another one when there is something new in them.
+    static func digest(_ config: ServerConfig) -> [UInt8] {
+        var bytes: [UInt8] = []
+        var paths: Set<String> = []
+        for files in config.hosts.compactMap(\.certificate) {
+            for path in [files.certificate, files.key] + (files.authorities.map { [$0] } ?? [])
+            where paths.insert(path).inserted {
+                let content = (try? BoundedFile.read(path, limit: 1 << 20)).map { Array($0) } ?? []
+                bytes += Array(path.utf8) + Crypto.hash(.sha256, content)
+            }
+        }
+        return Crypto.hash(.sha256, bytes)
+    }
+
     /// When the certificate ends; nil if it cannot be read.
     static func expiry(_ files: CertificateFiles) -> time_t? {
         guard case .success(let certificate) = read(files.certificate, { PEM_read_bio_X509($0, nil, nil, nil) }) else {
