@@ -50,9 +50,7 @@ enum ConfigExample {
             if let given = given[option.path] {
                 lines += given.map { indent + $0 }
             } else {
-                let key = option.path.split(separator: ".").last ?? ""
-                let isSection = option.kind == "section"
-                lines.append(indent + (isSection ? "\(key):" : "# \(key): \(option.defaultValue ?? "…")"))
+                lines.append(indent + line(of: option, option.path.split(separator: ".").last ?? ""))
             }
         }
         return lines.joined(separator: "\n") + "\n"
@@ -68,10 +66,14 @@ enum ConfigExample {
             let path = option.path.split(separator: ".").dropFirst(2)
             let indent = String(repeating: "  ", count: path.count + 1)
             lines += comment(about: option, indent)
-            let value = option.kind == "section" ? "" : " \(option.defaultValue ?? "…")"
-            lines.append("\(indent)# \(path.last ?? ""):\(value)")
+            lines.append(indent + line(of: option, path.last ?? ""))
         }
         return lines
+    }
+
+    /// A section may be empty; anything else is commented out.
+    private static func line(of option: OptionDescription, _ key: Substring) -> String {
+        option.kind == "section" ? "\(key):" : "# \(key): \(option.defaultValue ?? "…")"
     }
 
     private static func itemComments(_ options: [OptionDescription], _ prefix: String) -> [String] {
