@@ -3,20 +3,21 @@ public enum Base64 {
     private static let alphabet = [UInt8]("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/".utf8)
 
     public static func encode(_ bytes: [UInt8]) -> String {
-        var text: [UInt8] = []
-        text.reserveCapacity((bytes.count + 2) / 3 * 4)
-        var index = 0
-        while index < bytes.count {
-            let first = bytes[index]
-            let second = index + 1 < bytes.count ? bytes[index + 1] : 0
-            let third = index + 2 < bytes.count ? bytes[index + 2] : 0
-            text.append(alphabet[Int(first >> 2)])
-            text.append(alphabet[Int((first & 0x03) << 4 | second >> 4)])
-            text.append(index + 1 < bytes.count ? alphabet[Int((second & 0x0F) << 2 | third >> 6)] : padding)
-            text.append(index + 2 < bytes.count ? alphabet[Int(third & 0x3F)] : padding)
-            index += 3
+        let length = (bytes.count + 2) / 3 * 4
+        return String(unsafeUninitializedCapacity: length) { text in
+            var (index, end) = (0, 0)
+            while index < bytes.count {
+                let first = bytes[index]
+                let second = index + 1 < bytes.count ? bytes[index + 1] : 0
+                let third = index + 2 < bytes.count ? bytes[index + 2] : 0
+                text[end] = alphabet[Int(first >> 2)]
+                text[end + 1] = alphabet[Int((first & 0x03) << 4 | second >> 4)]
+                text[end + 2] = index + 1 < bytes.count ? alphabet[Int((second & 0x0F) << 2 | third >> 6)] : padding
+                text[end + 3] = index + 2 < bytes.count ? alphabet[Int(third & 0x3F)] : padding
+                (index, end) = (index + 3, end + 4)
+            }
+            return end
         }
-        return String(decoding: text, as: UTF8.self)
     }
 
     /// Nil for line breaks, blanks, missing or extra padding, and bits that no encoder would leave behind.

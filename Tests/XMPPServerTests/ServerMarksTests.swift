@@ -24,6 +24,7 @@ import Testing
     @Test(arguments: [
         "<delay xmlns='urn:xmpp:delay' from='example.org' stamp='2001-01-01T00:00:00Z'/>",
         "<delay xmlns='urn:xmpp:delay' from='EXAMPLE.org' stamp='2001-01-01T00:00:00Z'/>",
+        "<delay xmlns='urn:xmpp:delay' from='example.org/spool' stamp='2001-01-01T00:00:00Z'/>",
         "<stanza-id xmlns='urn:xmpp:sid:0' by='juliet@example.org' id='1'/>",
         "<stanza-id xmlns='urn:xmpp:sid:0' by='example.org' id='1'/>",
         """

@@ -22,7 +22,7 @@ extension Stanza {
                 guard child.isNamed(mark.name, mark.namespace),
                     let author = child[attribute: mark.attribute].flatMap({ JID($0) })
                 else { return false }
-                return (mark.ofAccounts ? author.isBare : author.isDomain) && world.isOurs(author.domain)
+                return (mark.ofAccounts ? author.isBare : author.local.isEmpty) && world.isOurs(author.domain)
             }
         }
         guard copy.children.count != count else { return self }
