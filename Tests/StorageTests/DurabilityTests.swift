@@ -43,7 +43,12 @@ import Testing
 
     /// What was acknowledged until the power failed.
     private final class Trial: Sendable {
-        private let state = Mutex<(ids: Set<Int64>, isOver: Bool)>(([], false))
+        private struct State {
+            var ids: Set<Int64> = []
+            var isOver = false
+        }
+
+        private let state = Mutex(State())
 
         var acknowledged: Set<Int64> { state.withLock { $0.ids } }
 
