@@ -38,7 +38,6 @@ def missing() -> str | None:
     return None if binary().exists() else f"{binary()} is not built"
 
 
-_given: set[int] = set()
 _alive: set[subprocess.Popen] = set()
 
 
@@ -54,20 +53,35 @@ def _end_all() -> None:
 def free_ports(count: int) -> list[int]:
     """Ports of 127.0.0.1 that nobody listens on, below the range of outgoing connections; each is given once."""
     found: list[int] = []
-    candidate = 15000 + os.getpid() % 1500 * 10
     while len(found) < count:
-        candidate = candidate + 1 if candidate < 31000 else 15000
-        if candidate in _given:
-            continue
+        candidate = next(_ports)
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind(("127.0.0.1", candidate))
             except OSError:
                 continue
-        _given.add(candidate)
         found.append(candidate)
     return found
+
+
+def _own_ports():
+    """Ports that no other run of these tests is given, however many run at once: a hundred at a time are this process's
+    while a socket of their name is."""
+    claims = []
+    for first in range(15000, 31000, 100):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0martlet-test-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        claims.append(claim)
+        yield from range(first, first + 100)
+    raise ServerFailure("every port for tests was given to some run of them")
+
+
+_ports = _own_ports()
 
 
 def merged(base: dict, over: dict) -> dict:
