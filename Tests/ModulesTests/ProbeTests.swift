@@ -64,16 +64,21 @@ import Testing
         await server.stop()
     }
 
-    @Test func `whoever has gone is not told the end of directed presence`() async throws {
-        let server = try await TestServer(standardModules)
-        let (romeo, juliet) = try pair(server)
-        say(juliet, "<presence to='romeo@example.org/orchard'/>", server)
-        say(romeo, "<presence to='juliet@example.org/balcony' type='unavailable'/>", server)
+    /// Juliet goes, and romeo does not hear of it.
+    private func goesUnheard(_ juliet: TestClient, _ romeo: TestClient, _ server: TestServer) async throws {
         romeo.inbox = []
         juliet.end()
         server.settle()
         try romeo.expectNo("presence")
         await server.stop()
+    }
+
+    @Test func `whoever has gone is not told the end of directed presence`() async throws {
+        let server = try await TestServer(standardModules)
+        let (romeo, juliet) = try pair(server)
+        say(juliet, "<presence to='romeo@example.org/orchard'/>", server)
+        say(romeo, "<presence to='juliet@example.org/balcony' type='unavailable'/>", server)
+        try await goesUnheard(juliet, romeo, server)
     }
 
     @Test func `a cancelled subscription takes directed presence with it`() async throws {
@@ -82,11 +87,7 @@ import Testing
         server.befriend(romeo, juliet)
         say(juliet, "<presence to='romeo@example.org'/>", server)
         say(juliet, "<presence to='romeo@example.org' type='unsubscribed'/>", server)
-        romeo.inbox = []
-        juliet.end()
-        server.settle()
-        try romeo.expectNo("presence")
-        await server.stop()
+        try await goesUnheard(juliet, romeo, server)
     }
 
     @Test func `a request that cannot be sent on comes back to who shows a roster`() async throws {

@@ -5,10 +5,7 @@ import Testing
 import XMPPServer
 
 /// XEP-0077 §4 to §6: data forms and redirection; and what a reload leaves of the counts.
-@Suite struct RegisterFormTests {
-    private static let modules = standardModules + [RegisterModule.self]
-    private let empty = "<query xmlns='jabber:iq:register'/>"
-
+@Suite struct RegisterFormTests: RegisterSuite {
     private func fields(_ name: String, _ password: String) -> String {
         "<username>\(name)</username><password>\(password)</password>"
     }
@@ -19,29 +16,6 @@ import XMPPServer
     }
 
     private func query(_ content: String) -> String { "<query xmlns='jabber:iq:register'>\(content)</query>" }
-
-    private func server(_ pairs: KeyValuePairs<String, String> = [:]) async throws -> TestServer {
-        try await TestServer(Self.modules, config: ["register": options(pairs)])
-    }
-
-    private func outside(_ server: TestServer, from peer: String = "192.0.2.1") -> TestClient {
-        var options = encrypted()
-        options.staysOutside = true
-        options.peer = peer
-        let client = server.client("stranger@example.org/x", options)
-        client.logIn()
-        server.settle()
-        return client
-    }
-
-    private func inside(_ server: TestServer, _ address: String, _ password: String = "secret") -> TestClient {
-        var options = encrypted()
-        options.password = password
-        let client = server.client(address, options)
-        client.logIn()
-        server.settle()
-        return client
-    }
 
     // MARK: Forms
 

@@ -4,37 +4,11 @@ import Register
 import Testing
 
 /// XEP-0077.
-@Suite struct RegisterTests {
-    private static let modules = standardModules + [RegisterModule.self]
-    private let empty = "<query xmlns='jabber:iq:register'/>"
+@Suite struct RegisterTests: RegisterSuite {
     private let remove = "<query xmlns='jabber:iq:register'><remove/></query>"
 
     private func form(_ name: String, _ password: String) -> String {
         "<query xmlns='jabber:iq:register'><username>\(name)</username><password>\(password)</password></query>"
-    }
-
-    private func server(_ pairs: KeyValuePairs<String, String> = [:]) async throws -> TestServer {
-        try await TestServer(Self.modules, config: ["register": options(pairs)])
-    }
-
-    /// A client on an encrypted stream that has not authenticated.
-    private func outside(_ server: TestServer, from peer: String = "192.0.2.1") -> TestClient {
-        var options = encrypted()
-        options.staysOutside = true
-        options.peer = peer
-        let client = server.client("stranger@example.org/x", options)
-        client.logIn()
-        server.settle()
-        return client
-    }
-
-    private func inside(_ server: TestServer, _ address: String, _ password: String = "secret") -> TestClient {
-        var options = encrypted()
-        options.password = password
-        let client = server.client(address, options)
-        client.logIn()
-        server.settle()
-        return client
     }
 
     // MARK: Making an account

@@ -177,6 +177,32 @@ import XMPPStream
         await server.stop()
     }
 
+    @Test func `BAD-INPUTS 15: a login as somebody else forgives no failures with the account begun before`()
+        async throws
+    {
+        let server = try await TestServer([]) { config in
+            config.limits.failedLogins = LimitsConfig.FailedLogins(free: 1, delay: .zero, refuse: 3)
+            for index in config.hosts.indices { config.hosts[index].auth.mechanisms = AuthConfig.usual + [.anonymous] }
+        }
+        for _ in 0..<2 { _ = attempt(server, .plain, password: "wrong") }
+        var options = TestClient.Options()
+        options.staysOutside = true
+        let stranger = server.client("stranger@example.org/x", options)
+        stranger.logIn()
+        server.settle()
+        // RFC 6120 §6.4.2: the second one takes the place of the first.
+        let first = Base64.encode(Array("n,,n=romeo,r=abc".utf8))
+        stranger.sendRaw("<auth xmlns='\(Namespace.sasl.uri)' mechanism='SCRAM-SHA-256'>\(first)</auth>")
+        stranger.sendRaw("<auth xmlns='\(Namespace.sasl.uri)' mechanism='ANONYMOUS'/>")
+        server.settle()
+        #expect(await server.status("logins_out_of_turn") == 1)
+        #expect(await server.status("logins") == 1)
+        _ = attempt(server, .plain, password: "wrong")
+        let romeo = attempt(server, .plain, password: "secret")
+        #expect(romeo.errors.first?.first("temporary-auth-failure", .sasl) != nil)
+        await server.stop()
+    }
+
     @Test func `a login by a mechanism whose keys the account lacks is a wrong password to the client`() async throws {
         let server = try await TestServer([], accounts: [])
         let salt = Array("saltsaltsaltsalt".utf8)

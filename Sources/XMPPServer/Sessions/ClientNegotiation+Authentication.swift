@@ -103,7 +103,9 @@ extension ClientNegotiation {
         answered(machine.authenticationFailed())
     }
 
+    /// Nobody's password is tried: what began before with some account's is over, and how this ends is not its end.
     private func find(_ account: BareJID) {
+        giveUpAttempt()
         let loop = shard.loop
         shard.storage.read([]) { snapshot throws(StorageError) in
             try snapshot.account(host: account.domain, local: account.local) != nil
