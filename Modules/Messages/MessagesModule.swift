@@ -13,12 +13,20 @@ public struct MessagesModule: Module {
     private func deliver(_ event: inout Arriving) -> Verdict {
         let stanza = event.envelope.stanza
         guard let to = stanza.to else { return .next }
-        if !to.resource.isEmpty, let session = event.account.session(to.resource) {
+        if !to.resource.isEmpty, let session = event.account.session(to.resource), !mustQueue(stanza, for: session) {
             // RFC 6121 §8.5.3.1, whatever its priority: the sender knows whom it means.
             session.send(event.envelope)
             return .handled
         }
-        return to.resource.isEmpty ? deliverToBare(event, stanza) : deliverToMissing(event, stanza)
+        if to.resource.isEmpty { return deliverToBare(event, stanza) }
+        return event.account.session(to.resource) == nil ? deliverToMissing(event, stanza) : undelivered(event)
+    }
+
+    /// What waits for the account goes first, whatever resource it was sent to: the one that is addressed will be sent
+    /// it. One that takes no messages for the account never will, so that it gets its own at once.
+    private func mustQueue(_ stanza: Stanza, for session: any Session) -> Bool {
+        guard session.account.isSpooling, stanza.classification.storage == .keep else { return false }
+        return !session.isAvailable || session.isInterested
     }
 
     /// RFC 6121 §8.5.3.2.1: no such resource. Only a chat goes on with whoever is there; a message that stands alone

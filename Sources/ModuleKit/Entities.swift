@@ -23,6 +23,11 @@ public protocol Session: AnyObject {
     /// the stanza; if it ends before, the kernel sees to what is left (DESIGN: what is left in a dead session's queue).
     func send(_ envelope: Envelope)
 
+    /// Sends in bulk: calls `next`, which sends a portion, again and again as the client takes what was sent, until it
+    /// answers false or the session ends. Portions of one call after the other; between two of them the loop looks
+    /// after others. While the connection is lost nothing is called.
+    func paced(_ next: @escaping () -> Bool)
+
     /// Tells the client something that it has to confirm and whose answer nobody waits for (roster pushes).
     func push(_ payload: Element)
 

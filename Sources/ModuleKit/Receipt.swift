@@ -18,10 +18,11 @@ public protocol ReceiptSink: AnyObject, Sendable {
     func closed(_ receipt: Receipt.Name)
 }
 
-/// What the server owes the sender of a stanza: to keep it or to have it delivered. Whoever takes a part of that over
-/// holds the receipt: the spool until the row is on disk, a session until its client acknowledged the stanza or, without
-/// stream management, until the kernel took its bytes. When the last holder lets go the receipt is closed, and the
-/// sender's session may count the stanza as handled (XEP-0198 §4; the durable `h`).
+/// What the server owes the sender of a stanza that has to be kept: to keep it or to have it delivered. It is held by the
+/// spool until the row is on disk, by a session until its client acknowledged the stanza or, without stream management,
+/// until the kernel took its bytes; a session hands it to the spool after a short while. When the last holder lets go the
+/// receipt is closed, and the sender's session may count the stanza as handled (XEP-0198 §4; the durable `h`).
+/// So it depends on the disk or on a bounded time, never on the good will of a peer.
 ///
 /// Letting go is therefore a statement: only who has kept, delivered, answered or may drop the stanza lets go.
 public final class Receipt: Sendable {
@@ -34,14 +35,15 @@ public final class Receipt: Sendable {
         }
 
         public let session: SessionRef
-        public let sequence: UInt32
+        /// Never used again by the session.
+        public let sequence: UInt64
         public let kind: Kind
     }
 
     public let name: Name
     private let sink: any ReceiptSink
 
-    public init(_ kind: Name.Kind, of session: SessionRef, sequence: UInt32, to sink: any ReceiptSink) {
+    public init(_ kind: Name.Kind, of session: SessionRef, sequence: UInt64, to sink: any ReceiptSink) {
         name = Name(session: session, sequence: sequence, kind: kind)
         self.sink = sink
     }

@@ -69,6 +69,16 @@ public struct XMLTree: @unchecked Sendable {
         return 48 + Int(header.nodes) * 16 + Int(header.ranges) * 8 + Int(header.bytes)
     }
 
+    /// What was written, for recognising it: equal for equal bytes, but not for every spelling of the same element.
+    public func hashContent(into hasher: inout Hasher) {
+        let header = arena.header
+        let nodes = Int(header.nodes) * MemoryLayout<Node>.stride
+        let ranges = Int(header.ranges) * MemoryLayout<ByteRange>.stride
+        // They lie behind one another.
+        hasher.combine(bytes: UnsafeRawBufferPointer(start: arena.nodes, count: nodes + ranges + Int(header.bytes)))
+        withExtendedLifetime(arena) {}
+    }
+
     /// The same element as a flat tree.
     public init(_ element: Element) {
         let builder = TreeBuilder()

@@ -50,6 +50,9 @@ public protocol Loop: AnyObject, Sendable {
     /// Runs `work` at the end of this turn, behind all that is being handled now. Only on this loop.
     func defer_(_ work: @escaping () -> Void)
 
+    /// Runs `work` when the loop has looked after its sockets and what else waits. Only on this loop.
+    func later(_ work: @escaping () -> Void)
+
     /// Stops a debug build when called from elsewhere; free in release builds.
     func assertCurrent()
 

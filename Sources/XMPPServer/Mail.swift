@@ -7,6 +7,11 @@ public enum Mail: Sendable {
     /// To one session, whatever its presence.
     case session(SessionRef, Envelope)
     case closed(Receipt.Name)
+    /// Goes back to the session's loop, behind what was answered to the session's mail before it.
+    case check(SessionRef)
+    case checked(SessionRef)
+    /// Bytes for the disk that this account has caused; negative: the disk has them.
+    case charge(BareJID, Int)
     case work(@Sendable () -> Void)
 }
 

@@ -71,7 +71,8 @@ extension ShardCounts {
         [
             ("stanzas_received", \.received), ("stanzas_delivered", \.delivered), ("stanzas_bounced", \.bounced),
             ("messages_spilled", \.spilled), ("sessions_resumed", \.resumed), ("sessions_conflicting", \.conflicts),
-            ("sessions_idle", \.idle), ("reading_slowed", \.slowed), ("replies_lost", \.lostReplies),
+            ("stanzas_repeated", \.repeated), ("sessions_evicted", \.evicted), ("sessions_idle", \.idle),
+            ("reading_slowed", \.slowed), ("replies_lost", \.lostReplies),
             ("account_loads", \.loads), ("account_loads_failed", \.failedLoads), ("commits_failed", \.failedCommits),
         ]
     }

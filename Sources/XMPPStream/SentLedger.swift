@@ -65,6 +65,13 @@ public struct SentLedger: Hashable, Sendable {
         sinceRequest = UInt32(clamping: outstanding)
     }
 
+    /// What is not acknowledged will be sent once more, and counts from then on.
+    public mutating func rewind() {
+        sentCount = acknowledgedCount
+        sinceRequest = 0
+        isAsked = false
+    }
+
     public enum AcknowledgeResult: Hashable, Sendable {
         /// So many of the oldest stanzas arrived.
         case acked(Int)

@@ -37,11 +37,13 @@ public struct StreamManagement: Hashable, Sendable {
     }
 
     /// An element of `urn:xmpp:sm:3` arrived in the running session.
-    public mutating func received(_ element: ElementView) -> ElementResult {
+    ///
+    /// - Parameter waiting: stanzas that arrived before it and have not been taken yet.
+    public mutating func received(_ element: ElementView, behind waiting: Int = 0) -> ElementResult {
         switch StreamManagementElement(element) {
         case .request:
-            guard received.openCount == 0 else {
-                askedH = received.received
+            guard received.openCount == 0, waiting == 0 else {
+                askedH = received.received &+ UInt32(clamping: waiting)
                 isAnswerDue = true
                 return .answerSoon
             }
@@ -97,11 +99,26 @@ public struct StreamManagement: Hashable, Sendable {
         sent.detached()
     }
 
+    /// Whether the `h` of a `<resume/>` is possible; else the error for its stream (XEP-0198 §6). Nothing changes.
+    public func check(resumeAt h: UInt32) -> StreamError? {
+        var copy = sent
+        if case .streamError(let error) = copy.acknowledge(h) { return error }
+        return nil
+    }
+
     /// The client is back with the `h` of its `<resume/>`. After `.acked` or `.ignore`: send `<resumed/>` with
-    /// `received.durableH`, then what is left in the queue.
+    /// `received.durableH`, then what is left in the queue, each counted by `sent.send` once more.
     public mutating func resume(h: UInt32) -> SentLedger.AcknowledgeResult {
         let result = sent.acknowledge(h)
-        told()
+        if case .streamError = result { return result }
+        sent.rewind()
         return result
+    }
+
+    /// `<resumed/>` goes out with this `h`; the client sends all behind it again.
+    public mutating func resumed() -> UInt32 {
+        received.rewind()
+        told()
+        return toldH
     }
 }

@@ -31,6 +31,13 @@ public struct UnackedQueue<Entry> {
     /// The oldest.
     @inlinable public var first: Entry? { isEmpty ? nil : slots[head]?.entry }
 
+    /// The entry at this place, counted from the oldest; nil: there is none.
+    @inlinable
+    public func entry(at index: Int) -> (entry: Entry, bytes: Int)? {
+        guard index >= 0, index < count, let slot = slots[head + index] else { return nil }
+        return (slot.entry, slot.bytes)
+    }
+
     /// Adds the newest entry. False: it is in, and the queue is beyond a bound, so that the session has to end or
     /// detach.
     @inlinable

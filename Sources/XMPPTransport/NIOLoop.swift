@@ -10,7 +10,8 @@ internal import XMPPServer
 ///
 /// What the loop does comes in turns. A turn handles the mail that has come in, tells the receiver, runs what was put
 /// off to its end, and then lets each connection that was touched write once. Reading counts too: the bytes of all
-/// connections that were readable at once are handled first, then comes one turn.
+/// connections that were readable at once are handled first, then comes one turn. A turn handles so much mail and no
+/// more; what is left has its turn when the sockets have been looked after.
 ///
 /// Confined to its thread, but for `post` and `index`.
 final class NIOLoop: Loop, @unchecked Sendable {
@@ -29,11 +30,14 @@ final class NIOLoop: Loop, @unchecked Sendable {
     private let inbox = NIOLockedValueBox(Inbox())
     /// Mail from this loop, which needs no lock.
     private var ownMail: [Mail] = []
-    /// Empty outside of a turn; kept for its capacity.
+    /// Mail that is being handled, and how much of it was.
     private var batch: [Mail] = []
+    private var position = 0
     private var receiver: (any MailReceiver)?
 
     private var deferred: [() -> Void] = []
+    /// Comes with the next turn but the one that is under way.
+    private var postponed: [() -> Void] = []
     private var touched: ContiguousArray<Connection> = []
     private var endingTurn: ContiguousArray<Connection> = []
     private var isInTurn = false
@@ -81,6 +85,9 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     /// Takes all mail there is; false: there was none, and the next mail from elsewhere wakes the loop.
     private func collectMail() -> Bool {
+        guard isBatchDone else { return true }
+        batch.removeAll(keepingCapacity: batch.capacity <= Self.keptCapacity)
+        position = 0
         let isMore = inbox.withLockedValue { inbox in
             if inbox.mail.isEmpty {
                 inbox.isAwake = isInTurn
@@ -90,32 +97,39 @@ final class NIOLoop: Loop, @unchecked Sendable {
             inbox.isAwake = true
             return true
         }
-        return isMore || !ownMail.isEmpty
+        if !isMore, !ownMail.isEmpty { swap(&batch, &ownMail) }
+        return !batch.isEmpty
     }
 
-    private func deliverMail() {
+    private var isBatchDone: Bool { position == batch.count }
+
+    /// Handles what was collected, and what the loop sends itself meanwhile: before anything is written, that saves
+    /// writes. Stops when the turn has had its share.
+    private func deliverMail(_ share: inout Int) {
         guard let receiver else {
-            batch.removeAll()
+            (batch, position) = ([], 0)
             ownMail.removeAll()
             return
         }
-        while true {
-            var handled = 0
-            for mail in batch {
-                receiver.receive(mail)
-                handled &+= 1
-                guard handled & 63 == 0 else { continue }
+        while share > 0 {
+            while position < batch.count, share > 0 {
+                receiver.receive(batch[position])
+                position += 1
+                share -= 1
+                guard position & 63 == 0 else { continue }
                 isClockFresh = false
                 // So many outputs at once would be memory that is needed once and never again.
                 if touched.count > Self.mostTouched { endTurnOfConnections() }
             }
-            batch.removeAll(keepingCapacity: batch.count <= Self.keptCapacity)
-            // Mail that the loop sends itself while it handles mail is handled before anything is written.
-            guard !ownMail.isEmpty else { return }
+            guard isBatchDone, !ownMail.isEmpty else { return }
+            batch.removeAll(keepingCapacity: batch.capacity <= Self.keptCapacity)
+            position = 0
             swap(&batch, &ownMail)
         }
     }
 
+    /// Mail that one turn handles before it goes back to the sockets: at some microseconds each, a few milliseconds.
+    private static let share = 1024
     private static let keptCapacity = 16 * 1024
     /// Connections that may wait for the end of the turn while there is still mail.
     private static let mostTouched = 1024
@@ -152,18 +166,44 @@ final class NIOLoop: Loop, @unchecked Sendable {
         isTurnScheduled = false
         guard !isInTurn else { return }
         isInTurn = true
+        var share = Self.share
+        var work = postponed
+        postponed = []
         while true {
             isClockFresh = false
-            if collectMail() { deliverMail() }
+            if collectMail() { deliverMail(&share) }
+            for item in work { item() }
+            work = []
             receiver?.turnEnded()
             runDeferred()
             endTurnOfConnections()
-            guard ownMail.isEmpty, deferred.isEmpty, touched.isEmpty else { continue }
+            guard ownMail.isEmpty, deferred.isEmpty, touched.isEmpty, isBatchDone else {
+                if share > 0 { continue }
+                break
+            }
             isInTurn = false
-            guard collectMail() else { return }
+            guard collectMail() else { break }
             isInTurn = true
-            deliverMail()
+            if share <= 0 { break }
         }
+        isInTurn = false
+        if !isBatchDone || !ownMail.isEmpty || !deferred.isEmpty || !touched.isEmpty || !postponed.isEmpty {
+            goOnLater()
+        }
+    }
+
+    /// The next turn comes behind the sockets. What is executed at once would come before them, for ever if there is
+    /// always more of it; what has a deadline behind the tasks that are due now does not.
+    private func goOnLater() {
+        isTurnScheduled = true
+        eventLoop.scheduleTask(in: .microseconds(50), turn)
+    }
+
+    func later(_ work: @escaping () -> Void) {
+        assertCurrent()
+        postponed.append(work)
+        guard !isInTurn, !isTurnScheduled else { return }
+        goOnLater()
     }
 
     private func runDeferred() {

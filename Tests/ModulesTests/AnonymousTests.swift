@@ -174,7 +174,10 @@ import XMPPServer
             #expect(stranger.phase == .ready)
             #expect(stranger.errors == [])
             try stranger.expect(
-                "<message from='romeo@example.org/orchard' type='chat'><body>Still there?</body></message>")
+                """
+                <message from='romeo@example.org/orchard' type='chat'><body>Still there?</body><delay
+                xmlns='urn:xmpp:delay' from='example.org' stamp='*'/></message>
+                """)
             romeo.send("<message to='\(address)' type='chat'><body>Back?</body></message>")
             server.settle()
             try stranger.expect("<message from='romeo@example.org/orchard' type='chat'><body>Back?</body></message>")

@@ -1,3 +1,4 @@
+import Messages
 import ModuleKit
 import ModuleTesting
 import Ping
@@ -9,9 +10,11 @@ import XMPPServer
 /// A session that waits goes on when nothing is in its way any more, whatever it was.
 @Suite struct PressureTests {
     private static let get = "<iq type='get' id='g'><query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query></iq>"
+    private static let set =
+        "<iq type='set' id='s'><query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query></iq>"
     private static let ping = "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>"
 
-    /// More than the soft mark, of nobody's rows.
+    /// More than the mark, of nobody's rows.
     private func press(_ server: TestServer) {
         let rows = (0..<20_001).map { Mutation.delete("private", OwnerID(.max), key: "\($0)") }
         server.storage.submit(rows) { _ in }
@@ -34,6 +37,7 @@ import XMPPServer
         romeo.send(Self.get)
         server.settle()
         #expect(romeo.inbox.isEmpty)
+        romeo.send(Self.set)
         romeo.send(Self.ping)
         server.settle()
         press(server)
@@ -45,7 +49,26 @@ import XMPPServer
         #expect(romeo.inbox.compactMap { $0[attribute: "id"] } == ["g"])
         server.storage.set(.none)
         server.advance(by: .seconds(1))
-        #expect(romeo.inbox.compactMap { $0[attribute: "id"] } == ["g", "p"])
+        #expect(romeo.inbox.compactMap { $0[attribute: "id"] } == ["g", "s", "p"])
+        await server.stop()
+    }
+
+    @Test func `what need not be kept goes on while the storage is pressed`() async throws {
+        let server = try await TestServer([PingModule.self, PrivateModule.self, MessagesModule.self])
+        let romeo = try server.login("romeo@example.org/orchard")
+        let juliet = try server.login("juliet@example.org/balcony")
+        juliet.inbox = []
+        server.storage.set(.stalled)
+        press(server)
+        romeo.send(Self.ping)
+        romeo.send(
+            "<message to='juliet@example.org/balcony'><active xmlns='http://jabber.org/protocol/chatstates'/></message>"
+        )
+        romeo.send("<iq to='juliet@example.org/balcony' type='result' id='r'/>")
+        server.settle()
+        #expect(romeo.inbox.compactMap { $0[attribute: "id"] } == ["p"])
+        #expect(juliet.inbox.map(\.name) == ["message", "iq"])
+        server.storage.set(.none)
         await server.stop()
     }
 }

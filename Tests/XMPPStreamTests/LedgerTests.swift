@@ -38,7 +38,7 @@ import XMPPStream
         for _ in 0..<3 { _ = ledger.receive() }
         #expect(ledger.isFull)
         for _ in 0..<500 { _ = ledger.receive() }
-        for sequence in (1..<503).reversed() { #expect(ledger.close(UInt32(sequence)) == false) }
+        for sequence in (1..<503).reversed() { #expect(ledger.close(UInt64(sequence)) == false) }
         #expect(ledger.close(0) == true)
         #expect(ledger.durableH == 503)
         #expect(!ledger.isFull)
@@ -48,8 +48,8 @@ import XMPPStream
         var generator = SplitMix(state: 198)
         for _ in 0..<40 {
             var ledger = ReceivedLedger(limit: 64)
-            var open: [UInt32] = []
-            var received: UInt32 = 0
+            var open: [UInt64] = []
+            var received: UInt64 = 0
             for _ in 0..<2000 {
                 if open.isEmpty || (Int.random(in: 0..<5, using: &generator) < 3 && open.count < 400) {
                     open.append(ledger.receive())
@@ -61,9 +61,138 @@ import XMPPStream
                     let advanced = ledger.close(open.remove(at: index))
                     #expect(advanced == (ledger.durableH != before))
                 }
-                #expect(ledger.durableH == open.min() ?? received)
-                #expect(ledger.received == received)
+                #expect(UInt64(ledger.durableH) == open.min() ?? received)
+                #expect(UInt64(ledger.received) == received)
             }
+        }
+    }
+
+    @Test func `what is owed nothing is safe at once, unless something before it is not`() {
+        var ledger = ReceivedLedger()
+        ledger.receiveSafe()
+        #expect(ledger.durableH == 1)
+        let open = ledger.receive()
+        ledger.receiveSafe()
+        #expect(ledger.durableH == 1)
+        #expect(ledger.close(open) == true)
+        #expect(ledger.durableH == 3)
+        #expect(!ledger.needsMarks)
+    }
+
+    @Test func `a receipt from before a resumption does not close a newer stanza`() {
+        var ledger = ReceivedLedger()
+        let old = ledger.receive(mark: 1)
+        ledger.rewind()
+        let precious = ledger.receive(mark: 2)
+        #expect(precious != old)
+        #expect(ledger.close(old) == false)
+        #expect(ledger.durableH == 0)
+        #expect(ledger.close(precious) == true)
+        #expect(ledger.durableH == 1)
+    }
+
+    @Test func `what is sent again is recognised once and keeps its obligation`() {
+        var ledger = ReceivedLedger()
+        let first = ledger.receive(mark: 1)
+        let second = ledger.receive(mark: 2)
+        #expect(ledger.close(second) == false)
+        ledger.rewind()
+        #expect(ledger.received == 0)
+        #expect(ledger.recognise(mark: 1) == true)
+        #expect(ledger.recognise(mark: 2) == true)
+        #expect(ledger.recognise(mark: 2) == false)
+        #expect(ledger.received == 2)
+        #expect(ledger.durableH == 0)
+        #expect(ledger.close(first) == true)
+        #expect(ledger.durableH == 2)
+    }
+
+    @Test func `an obligation that closes before its stanza comes again is closed then`() {
+        var ledger = ReceivedLedger()
+        let number = ledger.receive(mark: 1)
+        ledger.rewind()
+        #expect(ledger.close(number) == false)
+        #expect(ledger.recognise(mark: 1) == true)
+        #expect(ledger.durableH == 1)
+    }
+
+    @Test func `stanzas without a mark are never recognised, and repetitions end`() {
+        var ledger = ReceivedLedger()
+        _ = ledger.receive(mark: 0)
+        _ = ledger.receive(mark: 7)
+        ledger.rewind()
+        #expect(ledger.recognise(mark: 0) == false)
+        for _ in 0..<100 { ledger.receiveSafe(mark: 9) }
+        #expect(ledger.recognise(mark: 7) == false)
+        #expect(!ledger.needsMarks)
+    }
+
+    /// A client that loses its connection at any moment, is told any h in between, and sends again what it was not told
+    /// of, beside new stanzas: each is handled once, and what is acknowledged is safe.
+    @Test func `every stanza is handled once, and only what is safe is acknowledged, over any resumptions`() {
+        for seed in 0..<200 as Range<UInt64> {
+            var generator = SplitMix(state: seed)
+            var ledger = ReceivedLedger(limit: 64)
+            // The client's side.
+            var next: UInt64 = 1
+            var unacknowledged: [UInt64] = []
+            var unsent: [UInt64] = []
+            var told: UInt32 = 0
+            // The server's side.
+            var handled: Set<UInt64> = []
+            var open: [(number: UInt64, stanza: UInt64)] = []
+            var safe: Set<UInt64> = []
+            func acknowledge(_ h: UInt32) {
+                let count = Int(h &- told)
+                #expect(count <= unacknowledged.count)
+                for stanza in unacknowledged.prefix(count) { #expect(safe.contains(stanza)) }
+                unacknowledged.removeFirst(min(count, unacknowledged.count))
+                told = h
+            }
+            for _ in 0..<400 {
+                switch Int.random(in: 0..<10, using: &generator) {
+                case 0..<5:
+                    let stanza: UInt64
+                    if unsent.isEmpty {
+                        guard unacknowledged.count < 60 else { continue }
+                        stanza = next
+                        next += 1
+                        unacknowledged.append(stanza)
+                    } else {
+                        stanza = unsent.removeFirst()
+                    }
+                    if ledger.recognise(mark: stanza) { continue }
+                    #expect(handled.insert(stanza).inserted, "seed \(seed): \(stanza) was handled twice")
+                    if Bool.random(using: &generator) {
+                        ledger.receiveSafe(mark: stanza)
+                        safe.insert(stanza)
+                    } else {
+                        open.append((ledger.receive(mark: stanza), stanza))
+                    }
+                case 5..<8:
+                    guard !open.isEmpty else { continue }
+                    let closed = open.remove(at: Int.random(in: 0..<open.count, using: &generator))
+                    safe.insert(closed.stanza)
+                    _ = ledger.close(closed.number)
+                case 8: acknowledge(ledger.durableH)
+                default:
+                    ledger.rewind()
+                    acknowledge(ledger.durableH)
+                    unsent = unacknowledged
+                }
+            }
+            for stanza in unsent where !ledger.recognise(mark: stanza) {
+                handled.insert(stanza)
+                safe.insert(stanza)
+                ledger.receiveSafe(mark: stanza)
+            }
+            for closed in open {
+                safe.insert(closed.stanza)
+                _ = ledger.close(closed.number)
+            }
+            acknowledge(ledger.durableH)
+            #expect(unacknowledged.isEmpty, "seed \(seed)")
+            #expect(handled.count == Int(next) - 1)
         }
     }
 }

@@ -9,7 +9,7 @@ import XMPPServer
     /// Counts what it gets, per sender.
     private final class Counter: MailReceiver, @unchecked Sendable {
         let expected: Int
-        private(set) var sequences: [UInt64: UInt32] = [:]
+        private(set) var sequences: [UInt64: UInt64] = [:]
         private(set) var received = 0
         private(set) var isInOrder = true
         private var isTurnOpen = false
@@ -38,7 +38,7 @@ import XMPPServer
         }
     }
 
-    private func mail(from sender: UInt64, _ sequence: UInt32) -> Mail {
+    private func mail(from sender: UInt64, _ sequence: UInt64) -> Mail {
         .closed(Receipt(.received, of: SessionRef(loop: 0, id: sender), sequence: sequence, to: Nobody.shared).name)
     }
 
@@ -50,7 +50,7 @@ import XMPPServer
 
     @Test func `mail of each sender arrives in the order it was posted`() async throws {
         let group = TransportGroup(loops: 3)
-        let each: UInt32 = 20_000
+        let each: UInt64 = 20_000
         let threads: UInt64 = 3
         let senders = Int(threads) + group.loops.count
         let counters = group.loops.map { _ in Counter(expected: senders * Int(each)) }
@@ -58,7 +58,7 @@ import XMPPServer
 
         // Each loop posts to all of them, itself included, in pieces.
         for (index, loop) in group.loops.enumerated() {
-            @Sendable func post(_ from: UInt32) {
+            @Sendable func post(_ from: UInt64) {
                 for sequence in from..<min(from + 100, each + 1) {
                     for target in group.loops { target.post(mail(from: 100 + UInt64(index), sequence)) }
                 }

@@ -10,13 +10,13 @@ import XMPPServer
 extension SocketTests {
     @Suite(.serialized) struct ReceiptTests {
         private final class Sink: ReceiptSink {
-            let closed = Journal<UInt32>()
+            let closed = Journal<UInt64>()
 
             func closed(_ receipt: Receipt.Name) {
                 closed.note(receipt.sequence)
             }
 
-            func receipt(_ sequence: UInt32) -> Receipt {
+            func receipt(_ sequence: UInt64) -> Receipt {
                 Receipt(.taken, of: SessionRef(loop: 0, id: 1), sequence: sequence, to: self)
             }
         }
@@ -27,7 +27,7 @@ extension SocketTests {
             try client.openStream()
             let sink = Sink()
             let script = try server.script()
-            let count: UInt32 = 200
+            let count: UInt64 = 200
             script.perform { script in
                 for index in 1...count {
                     let stanza = Stanza(message("\(index)", String(repeating: "r", count: 50_000)))
@@ -47,14 +47,14 @@ extension SocketTests {
         @Test(arguments: [false, true])
         func `what was not written is not let go before the handler has heard of the end`(reset: Bool) async throws {
             let sink = Sink()
-            let closedBefore = NIOLockedValueBox<[UInt32]>([])
+            let closedBefore = NIOLockedValueBox<[UInt64]>([])
             let server = try await TestServer { script in
                 script.onDisconnected = { script in
                     closedBefore.withLockedValue { $0 = sink.closed.events }
                     script.transport.send(Stanza(message("late")), receipt: nil)
                 }
             }
-            let count: UInt32 = 100
+            let count: UInt64 = 100
             do {
                 let client = try server.connect(receiveBuffer: 8192)
                 try client.openStream()

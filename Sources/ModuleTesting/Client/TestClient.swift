@@ -153,6 +153,18 @@ public final class TestClient {
         stream?.close()
     }
 
+    /// Claims a session that is another client's, and to have handled so many of its stanzas.
+    public func pretend(resumeID id: String, handled count: UInt32) {
+        (resumeID, handled) = (id, count)
+    }
+
+    /// Will not send again what the server has not acknowledged.
+    public func forget() {
+        isForgetful = true
+    }
+
+    private var isForgetful = false
+
     private func leave() {
         stream = nil
         phase = .offline
@@ -372,6 +384,7 @@ public final class TestClient {
         case "a": if let h { acknowledged(h) }
         case "resumed":
             if let h { acknowledged(h) }
+            if isForgetful { unacknowledged = [] }
             (phase, isResuming) = (.ready, false)
             onAcknowledged?(resumedH)
             // What the server has not got, once more (XEP-0198 §5).

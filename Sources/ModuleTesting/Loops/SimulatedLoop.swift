@@ -38,6 +38,11 @@ public final class SimulatedLoop: Loop, @unchecked Sendable {
         deferred.append(work)
     }
 
+    public func later(_ work: @escaping () -> Void) {
+        let work = Confined(work)
+        post(.work { work.value() })
+    }
+
     public func assertCurrent() {
         assert(simulation?.current == index, "touched from outside its loop")
     }

@@ -48,6 +48,19 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
     private var lastTimer: UInt64 = 0
     private var transports: [MemoryTransport] = []
     private var choices: [Choice] = []
+    /// Mail between different loops stays where it is.
+    public var stallMail = false
+    /// Mail from one loop for another that was not read.
+    public var waitingMail: Int {
+        incoming.withLock { incoming in
+            incoming.mailboxes.indices.reduce(0) { isBetweenLoops($1) ? $0 + incoming.mailboxes[$1].count : $0 }
+        }
+    }
+
+    private func isBetweenLoops(_ mailbox: Int) -> Bool {
+        mailbox / count < count && mailbox / count != mailbox % count
+    }
+
     /// What is chosen, for the trace of a failing run; nil: nobody wants to know.
     public var trace: ((String) -> Void)?
 
@@ -156,6 +169,7 @@ public final class SimulatedLoops: JobExecutor, @unchecked Sendable {
     private func collect() {
         incoming.withLock { incoming in
             for mailbox in incoming.mailboxes.indices where !incoming.mailboxes[mailbox].isEmpty {
+                if stallMail, isBetweenLoops(mailbox) { continue }
                 choices.append(.mail(mailbox))
             }
             for job in incoming.jobs.indices { choices.append(.job(job)) }

@@ -132,7 +132,7 @@ extension AccountSpool: Mailbox {
         // One after the other.
         guard browsing.copyings.first(where: { $0.session == copying.session }) === copying else { return }
         session.isDraining = true
-        let room = min(Self.page, session.drainRoom)
+        let room = min(10, session.drainRoom)
         guard room > 0 else { return }
         copying.isReading = true
         let (cursor, all) = (copying.cursor, copying.ids)

@@ -9,7 +9,9 @@ import ModuleKit
 final class AccountSpool: @unchecked Sendable {
     // Confined to the account's home loop; completions of the store come back there before they touch it.
     static let store: StoreName = "messages"
-    private static let page = 50
+    private static let mostRows = 50
+    /// About what a page weighs, once it is known how large the rows are.
+    private static let pageBytes = 256 << 10
 
     enum Gate {
         case open
@@ -34,6 +36,8 @@ final class AccountSpool: @unchecked Sendable {
     private var isDeletionDue = false
     /// Rows queued for the journal whose commit is not known yet.
     private(set) var pending = 0
+    /// Rows on disk or on their way to it, leased ones included.
+    private(set) var rowCount: Int
     private var isReading = false
     /// Rows that were deleted while a page was read, which may show them still.
     private var deletedMeanwhile: Set<Int64> = []
@@ -41,6 +45,8 @@ final class AccountSpool: @unchecked Sendable {
     private var isStale = false
     /// Rows that the last page could have.
     private var asked = 0
+    /// Rows that the next page may have.
+    private var pageRows = 10
     /// Messages kept since the last page was asked for.
     private var keptSinceRead = 0
     /// The drain has sent everything up to this row.
@@ -49,6 +55,7 @@ final class AccountSpool: @unchecked Sendable {
     init(of account: LocalAccount, count: Int, lastID: Int64) {
         self.account = account
         self.lastID = lastID
+        rowCount = count
         gate = count > 0 ? .shut : .open
     }
 
@@ -76,7 +83,10 @@ final class AccountSpool: @unchecked Sendable {
     func keep(_ envelope: Envelope) {
         if case .open = gate { gate = .shut }
         keptSinceRead += 1
-        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit) { [self] delivery, error in
+        let delivery = Delivery(envelope, stamp: shard.wallClock)
+        // A full spool refuses at once: nothing of it waits for the disk. What sessions have does not count.
+        guard freeCount < policy.limit else { return shard.bounce(envelope, .serviceUnavailable) }
+        append(delivery, limit: policy.limit + leased.count) { [self] delivery, error in
             shard.bounce(delivery.envelope, error)
         }
     }
@@ -84,6 +94,7 @@ final class AccountSpool: @unchecked Sendable {
     /// Writes what a session has in its queue; the row is leased to it.
     func spill(_ delivery: Delivery, failed: @escaping (Delivery) -> Void) {
         shard.counts.spilled += 1
+        delivery.isSpilled = true
         append(delivery, limit: .max) { delivery, _ in failed(delivery) }
         leased.insert(delivery.row)
     }
@@ -96,11 +107,18 @@ final class AccountSpool: @unchecked Sendable {
         delivery.row = lastID
         let row = SpoolRow(id: lastID, stamp: delivery.stamp, stanza: delivery.stanza.stored)
         pending += 1
+        rowCount += 1
+        let (sender, weight) = (delivery.stanza.from?.bare, row.stanza.count + JournalCharge.row)
+        shard.charge(sender, weight)
         // The completion holds the receipt: when it is let go, the row is on disk.
         let held = Confined((account, delivery, failed))
         let loop = shard.loop
         shard.storage.submit([.spool(Self.store, owner, row, limit: limit)]) { [self] result in
-            loop.post(.work { self.appended(held.value.1, result, held.value.2) })
+            loop.post(
+                .work {
+                    self.shard.charge(sender, -weight)
+                    self.appended(held.value.1, result, held.value.2)
+                })
         }
     }
 
@@ -124,6 +142,7 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     private func giveUp(_ delivery: Delivery) {
+        rowCount -= 1
         leased.remove(delivery.row)
         delivery.row = 0
     }
@@ -171,16 +190,33 @@ final class AccountSpool: @unchecked Sendable {
 
     /// They are gone; a page that is being read may show them still.
     func noteDeleted(_ rows: Set<Int64>) {
+        rowCount = max(leased.count, rowCount - rows.count)
         if isReading { deletedMeanwhile.formUnion(rows) }
     }
 
-    /// The session that leased these rows has ended.
-    func release(_ rows: [Int64]) {
+    /// The session that had these, which are on disk, has ended. They are free, as many of them as the account may have;
+    /// the newest above that go back to their senders.
+    func release(_ deliveries: [Delivery]) {
+        var room = policy.limit - freeCount
         var freed = false
-        for row in rows where leased.remove(row) != nil { freed = true }
-        guard freed else { return }
-        shut()
+        var excess: [Delivery] = []
+        for delivery in deliveries where leased.contains(delivery.row) {
+            // One that was free before and was leased for this session has its place.
+            if delivery.isSpilled, room <= 0 {
+                excess.append(delivery)
+                continue
+            }
+            leased.remove(delivery.row)
+            room -= 1
+            freed = true
+        }
+        for delivery in excess { shard.bounce(delivery.envelope, .serviceUnavailable) }
+        if !excess.isEmpty { delete(excess.map(\.row)) }
+        if freed { shut() }
     }
+
+    /// Rows that nobody has leased.
+    private var freeCount: Int { rowCount - leased.count }
 
     // MARK: Draining
 
@@ -238,7 +274,7 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     private func readOn(_ session: ClientSession) {
-        let room = min(Self.page, session.drainRoom)
+        let room = min(pageRows, session.drainRoom)
         guard !isReading, let owner = account.owner, room > 0 else { return }
         delete([])
         asked = room
@@ -271,7 +307,11 @@ final class AccountSpool: @unchecked Sendable {
             gate = .shut
             return
         }
+        let bytes = rows.reduce(1) { $0 + $1.stanza.count }
+        pageRows = min(Self.mostRows, max(1, Self.pageBytes * rows.count / bytes))
         for row in rows {
+            // What this page has and the client cannot take now is read again.
+            guard session.drainRoom > 0 else { return }
             cursor = row.id
             if !leased.contains(row.id), !deleted.contains(row.id) { send(row, to: session) }
         }

@@ -9,6 +9,8 @@ final class Delivery {
     let stamp: Timestamp
     /// Its row in the spool; 0: none.
     var row: Int64 = 0
+    /// A session's queue was written to the spool: the row counts against the account's limit only when it is free.
+    var isSpilled = false
     /// Sessions that have it in their queues.
     var holders = 0
     /// A session has it; the others drop it when they end.
@@ -23,5 +25,6 @@ final class Delivery {
     }
 
     var envelope: Envelope { Envelope(stanza, receipt: receipt) }
+    /// Somebody is owed its keeping.
     var isStorable: Bool { stanza.kind == .message && stanza.classification.storage == .keep }
 }

@@ -25,6 +25,8 @@ final class LocalAccount: Account {
     private var inbox: [Waiting] = []
     /// How much its sessions may send; nil: as much as they like.
     private(set) var rate: AccountRate?
+    /// What of its messages waits for the disk.
+    private(set) var charge = JournalCharge()
     /// How far sessions that ended had counted, for a late `<resume/>` (XEP-0198 §5: `<failed h=…/>`).
     private var endedSessions: [(id: String, h: UInt32)] = []
 
@@ -158,6 +160,14 @@ final class LocalAccount: Account {
 
     func lastH(of id: String) -> UInt32? {
         endedSessions.last { $0.id == id }?.h
+    }
+
+    /// What its sessions have sent waits for the disk, or has got there.
+    func charge(_ bytes: Int) {
+        let wasOver = charge.isOver
+        charge.add(bytes)
+        guard wasOver, !charge.isOver else { return }
+        for session in sessionList { session.goOn() }
     }
 
     // MARK: Arriving

@@ -222,14 +222,18 @@ public struct StreamManagementConfig: Sendable, Hashable {
     /// Most stanzas in a session's queue.
     public var queue: Int
     public var queueBytes: Int
+    /// Of all sessions that wait for their clients.
+    public var detachedBytes: Int
 
     public init(
-        resume: Duration = .seconds(600), spill: Duration = .seconds(2), queue: Int = 1000, queueBytes: Int = 4 << 20
+        resume: Duration = .seconds(600), spill: Duration = .seconds(2), queue: Int = 1000, queueBytes: Int = 4 << 20,
+        detachedBytes: Int = 64 << 20
     ) {
         self.resume = resume
         self.spill = spill
         self.queue = queue
         self.queueBytes = queueBytes
+        self.detachedBytes = detachedBytes
     }
 
     init(from section: inout ConfigSection) {
@@ -241,9 +245,14 @@ public struct StreamManagementConfig: Sendable, Hashable {
             "spill", default: value.spill, in: .milliseconds(100) ... .minutes(1),
             "A message that a client has not acknowledged for this long is kept on disk.")
         queue = section.int(
-            "queue", default: value.queue, in: 10...1_000_000, "Most stanzas that wait for one session's client.")
+            "queue", default: value.queue, in: 10...1_000_000,
+            "Most stanzas that wait for one session's client, and of the client's own that wait to be acknowledged.")
         queueBytes = section.bytes(
             "queue_bytes", default: value.queueBytes, in: (64 << 10)...(1 << 30), "Most bytes of them.")
+        detachedBytes = section.bytes(
+            "detached_bytes", default: value.detachedBytes, in: (1 << 20)...(64 << 30),
+            "Most bytes that wait in memory for all sessions whose connection broke. Above it the session that has waited "
+                + "longest ends: its messages are on disk and come at the next login.")
     }
 }
 

@@ -38,6 +38,10 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     /// Accounts without a session, in the order in which they may be forgotten.
     var idleAccounts = IdleAccounts()
     var loadBudget = LoadBudget()
+    /// Sessions that wait to be resumed.
+    var detached = DetachedSessions()
+    /// Who pays for the mail that is sent now.
+    unowned(unsafe) var charged: ClientSession?
     /// Accounts whose state in memory is out of date.
     var changedAccounts: Set<BareJID> = []
     let stanzaReader = StanzaReader()
@@ -109,6 +113,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         case .session(let session, let envelope):
             if let session = sessions[session.id] { session.send(envelope) } else { counts.lostReplies += 1 }
         case .closed(let receipt): sessions[receipt.session.id]?.closed(receipt)
+        case .check(let session): office.loops[Int(session.loop)].post(.checked(session))
+        case .checked(let session): creditChecked(session)
+        case .charge(let account, let bytes): accounts[account]?.charge(bytes)
         case .work(let work): work()
         }
     }
@@ -149,7 +156,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         // Whether there is such a domain is found out at home.
         switch office.directory.lookup(to.bare) {
         case .local(index): arrive(to.bare, envelope)
-        case .local(let home): office.loops[home].post(.stanza(to.bare, envelope))
+        case .local(let home): post(.stanza(to.bare, envelope), envelope.stanza, to: home)
         case .remote(let node): office.directory.courier?.carry(envelope, for: to.bare, to: node)
         }
     }
@@ -247,6 +254,8 @@ struct KernelSettings: Sendable {
     var idleAccounts: Int
     /// Stanzas that may wait for an account while it is read.
     var inbox: Int
+    /// Bytes that may wait in memory for the detached sessions of one loop.
+    var detachedBytes: Int
 
     init(_ config: ServerConfig, loops: Int) {
         limits = config.limits
@@ -255,6 +264,7 @@ struct KernelSettings: Sendable {
         auth = Dictionary(config.hosts.map { ($0.name, $0.auth) }) { first, _ in first }
         idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
         inbox = config.accounts.inbox
+        detachedBytes = config.streamManagement.detachedBytes / max(1, loops)
     }
 }
 
@@ -265,6 +275,10 @@ struct ShardCounts: Sendable {
     var delivered = 0
     var spilled = 0
     var resumed = 0
+    /// Stanzas that a client sent again after a resumption and that had been handled before.
+    var repeated = 0
+    /// Detached sessions that ended early, because too much was waiting for them.
+    var evicted = 0
     var loads = 0
     var failedLoads = 0
     var lostReplies = 0

@@ -304,8 +304,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     func resume(_ session: ClientSession, h: UInt32) {
+        // The session stays as it is, for a client that knows better (XEP-0198 §6).
+        if let error = session.refusal(ofResumeAt: h) { return fail(error) }
         handOver(to: session)
-        if !session.resume(over: transport, h: h) { server.admission.unseat(transport.peer) }
+        session.resume(over: transport, h: h)
     }
 
     /// From here on the session hears the transport.

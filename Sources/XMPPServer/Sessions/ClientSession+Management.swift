@@ -25,8 +25,10 @@ extension ClientSession {
             close(.policyViolation.saying("stream management is not enabled"))
             return .stop
         }
-        switch outstanding?.management?.received(element) ?? .unknown {
-        case .answer(let h): transport?.sendAnswer(h: h)
+        switch outstanding?.management?.received(element, behind: intake.held.count) ?? .unknown {
+        case .answer(let h):
+            transport?.sendAnswer(h: h)
+            if let transport { checkUnread(transport) }
         case .answerSoon: answerSoon()
         case .acked(let count): arrived(count)
         case .ignore: break
@@ -44,11 +46,11 @@ extension ClientSession {
     /// `<enable/>`: from here on stanzas count in both directions (XEP-0198 §3).
     private func enable(_ resume: Bool, _ most: UInt32?) -> Directive {
         let outstanding = obtainOutstanding()
-        outstanding.enable(StreamManagement())
-        let limit = shard.settings.streamManagement.resume
-        if resume {
+        let settings = shard.settings.streamManagement
+        outstanding.enable(StreamManagement(openLimit: settings.queue))
+        if resume, settings.resume > .zero {
             outstanding.resumeID = ResumeID.make(for: localAccount)
-            let seconds = min(limit.components.seconds, most.map(Int64.init) ?? .max)
+            let seconds = min(settings.resume.components.seconds, most.map(Int64.init) ?? .max)
             outstanding.resumeTime = .seconds(max(1, seconds))
         }
         transport?.send(
@@ -95,65 +97,64 @@ extension ClientSession {
     /// The connection is gone; the client may resume for a while.
     func detach() {
         guard let outstanding else { return end(.closed) }
+        leaveConnection(outstanding)
+        outstanding.resumeTimer = shard.loop.schedule(after: outstanding.resumeTime, self, tag: Tag.resumeEnds)
+        spillAll()
+        shard.detached.add(self)
+    }
+
+    /// What belonged to the connection that is gone.
+    private func leaveConnection(_ outstanding: Outstanding) {
         localAccount.existingSpool?.stopDraining(self)
         outstanding.management?.detached()
         settleUnmanaged()
+        dropHeld()
         outstanding.isResuming = false
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
-        outstanding.resumeTimer = shard.loop.schedule(after: outstanding.resumeTime, self, tag: Tag.resumeEnds)
-        spillAll()
+        outstanding.resumeTimer = nil
     }
 
-    /// The client is back on another connection. False: its `h` is impossible, and the new stream has been closed.
-    func resume(over newTransport: any StreamTransport, h: UInt32) -> Bool {
-        guard let outstanding else { return false }
+    /// Why the session cannot be resumed with this `h`; nil: it can.
+    func refusal(ofResumeAt h: UInt32) -> StreamError? {
+        outstanding?.management?.check(resumeAt: h)
+    }
+
+    /// The client is back on another connection, with an `h` that is possible.
+    func resume(over newTransport: any StreamTransport, h: UInt32) {
+        guard let outstanding else { return }
         if let old = transport {
             // Half-dead, or a second resume at the same time: the newest connection has the session.
             transport = nil
             old.handler = nil
             old.close(.conflict.saying("resumed on another connection"))
-            outstanding.management?.detached()
-            settleUnmanaged()
         }
-        switch outstanding.management?.resume(h: h) {
-        case .acked(let count): arrived(count)
-        case .ignore: break
-        case .streamError(let error):
-            // The session stays as it is, for a client that knows better.
-            newTransport.handler = nil
-            newTransport.close(error)
-            return false
-        case nil: return false
-        }
-        if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
-        outstanding.resumeTimer = nil
+        leaveConnection(outstanding)
+        shard.detached.remove(self)
         transport = newTransport
         shard.counts.resumed += 1
+        if case .acked(let count) = outstanding.management?.resume(h: h) { arrived(count) }
+        outstanding.isResuming = true
         if outstanding.management?.received.openCount == 0 {
-            outstanding.isResuming = true
             finishResuming()
         } else {
             // What is still on its way to the disk would be sent twice by the client: wait, but not for long.
-            outstanding.isResuming = true
             outstanding.resumeTimer = shard.loop.schedule(after: .seconds(5), self, tag: Tag.resumedAnyway)
         }
-        return true
     }
 
-    /// `<resumed/>`, then all that the client has not acknowledged.
+    /// `<resumed/>`, then all that the client has not acknowledged, at its pace.
     func finishResuming() {
-        guard let outstanding, outstanding.isResuming, let transport, !hasEnded, let resumption else { return }
+        guard let outstanding, outstanding.isResuming, let transport, !hasEnded, let id = outstanding.resumeID,
+            let h = outstanding.management?.resumed()
+        else { return }
         outstanding.isResuming = false
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         outstanding.resumeTimer = nil
-        outstanding.management?.received.rewind()
-        transport.send(StreamManagementElement.resumed(previd: resumption.id, h: resumption.h))
-        for delivery in outstanding.queue { write(delivery.stanza, receipt: nil) }
-        if !outstanding.queue.isEmpty {
-            outstanding.management?.sent.requested()
-            transport.sendRequest()
-        }
+        transport.send(StreamManagementElement.resumed(previd: id, h: h))
+        outstanding.beginAgain()
+        writeOn()
+        pace()
         localAccount.drainToAnyone()
-        resumeIfPossible()
+        goOn()
     }
 }

@@ -3,8 +3,8 @@ import XMPPStream
 
 /// To the client.
 extension ClientSession {
-    /// Bytes that may wait for the kernel before drains and pages pause.
-    private static let highMark = 64 << 10
+    /// Bytes that may wait for the kernel before all that is paced pauses.
+    var mostPending: Int { min(64 << 10, shard.settings.limits.authenticated.unread / 2) }
     /// Stanzas without an answer before a drain pauses.
     private static let drainWindow = 200
 
@@ -22,23 +22,46 @@ extension ClientSession {
     func send(_ delivery: Delivery) {
         guard !hasEnded else { return settle(delivery) }
         guard let stanza = passed(delivery.stanza) else { return }
+        // What nobody keeps has been handed on now.
+        if !delivery.isStorable { delivery.receipt = nil }
         let outstanding = obtainOutstanding()
         delivery.holders += 1
         delivery.queuedAt = shard.loop.now
-        let fits = outstanding.queue.append(delivery, bytes: stanza.byteCount)
+        let fits = outstanding.append(delivery, stanza)
         if outstanding.management == nil {
             write(stanza, receipt: Receipt(.taken, of: ref, sequence: outstanding.makeTaken(), to: shard.office))
+        } else if isConnected {
+            writeOn()
         } else {
-            let policy = outstanding.management?.policy ?? AckRequestPolicy()
-            let asks = outstanding.management?.sent.send(policy) ?? false
-            if isConnected, !outstanding.isResuming {
-                write(stanza, receipt: nil)
-                if asks { transport?.sendRequest() }
-                speakAtEndOfTurn()
-            }
-            spillLater(delivery, outstanding)
+            shard.detached.grew(self)
         }
-        if !fits { overflow() }
+        spillLater(delivery, outstanding)
+        if !fits || leavesUnread(outstanding) { overflow() }
+    }
+
+    /// The client does not take what is sent. What a resumption brings may be more, and goes at the client's pace.
+    private func leavesUnread(_ outstanding: Outstanding) -> Bool {
+        isConnected && !outstanding.isResuming && !outstanding.isCatchingUp
+            && outstanding.unwrittenBytes > shard.settings.limits.authenticated.unread
+    }
+
+    /// Writes of the queue what the client can take now (DESIGN: one paced writer).
+    func writeOn() {
+        guard let outstanding, let transport, outstanding.management != nil, !outstanding.isResuming else { return }
+        let policy = outstanding.management?.policy ?? AckRequestPolicy()
+        while transport.pendingBytes <= mostPending, let queued = outstanding.nextToWrite() {
+            write(outstanding.isCatchingUp ? late(queued) : queued.stanza, receipt: nil)
+            guard self.transport === transport else { return }
+            if outstanding.management?.sent.send(policy) == true { transport.sendRequest() }
+        }
+        if outstanding.hasUnwritten { transport.notifyWhenWritable() } else { outstanding.caughtUp() }
+        speakAtEndOfTurn()
+    }
+
+    /// What waited for a resumption says since when (XEP-0203 §2; an IQ has no place for it).
+    private func late(_ queued: Outstanding.Queued) -> Stanza {
+        guard queued.stanza.kind != .iq else { return queued.stanza }
+        return queued.stanza.delayed(by: address.domain, since: queued.delivery.stamp)
     }
 
     /// The stanza as the modules let it through.
@@ -54,6 +77,11 @@ extension ClientSession {
         guard let transport else { return }
         shard.counts.delivered += 1
         transport.send(stanza, receipt: receipt)
+        checkUnread(transport)
+    }
+
+    /// A client that asks and does not read is cut off as well.
+    func checkUnread(_ transport: any StreamTransport) {
         if transport.pendingBytes > shard.settings.limits.authenticated.unread { overflow() }
     }
 
@@ -67,15 +95,10 @@ extension ClientSession {
     /// The client does not read. With stream management it may come back and find its stanzas; else it is cut off, and
     /// what it has not got goes where messages for it would go.
     private func overflow() {
-        guard resumption != nil, let outstanding,
-            outstanding.queue.count <= outstanding.queue.maxCount,
-            outstanding.queue.byteCount <= outstanding.queue.maxBytes
-        else { return endSoon(.resourceConstraint.saying("too much is waiting for this client")) }
-        guard let transport else { return }
-        self.transport = nil
-        transport.handler = nil
-        transport.abort()
-        detach()
+        guard resumption != nil, let outstanding, outstanding.isWithinBounds else {
+            return endSoon(.resourceConstraint.saying("too much is waiting for this client"))
+        }
+        disconnect(.resourceConstraint)
     }
 
     /// Not within a fan-out that is walking over the account's sessions.
@@ -85,13 +108,18 @@ extension ClientSession {
 
     /// How many more stanzas of a drain the session can take now; what arrives meanwhile needs room as well.
     var drainRoom: Int {
-        guard let transport, !hasEnded else { return 0 }
-        if transport.pendingBytes > Self.highMark {
-            transport.notifyWhenWritable()
-            return 0
-        }
-        let window = min(Self.drainWindow, shard.settings.streamManagement.queue / 2)
-        return window - (outstanding?.queue.count ?? 0)
+        guard hasRoom else { return 0 }
+        guard let queue = outstanding?.queue else { return Self.drainWindow }
+        guard queue.byteCount < queue.maxBytes / 4 else { return 0 }
+        return min(Self.drainWindow, queue.maxCount / 2) - queue.count
+    }
+
+    /// Whether the client has taken nearly all that was sent. False: `writable()` follows.
+    var hasRoom: Bool {
+        guard let transport, !hasEnded, outstanding?.isResuming != true else { return false }
+        if transport.pendingBytes <= mostPending, outstanding?.hasUnwritten != true { return true }
+        transport.notifyWhenWritable()
+        return false
     }
 
     // MARK: What arrived
@@ -125,14 +153,14 @@ extension ClientSession {
             } else {
                 speakAtEndOfTurn()
             }
-            resumeIfPossible()
+            if !intake.held.isEmpty { goOn() }
         }
     }
 
     // MARK: Spilling
 
     private func spillLater(_ delivery: Delivery, _ outstanding: Outstanding) {
-        guard delivery.isStorable, delivery.row == 0 else { return }
+        guard delivery.isStorable, delivery.row == 0, !delivery.isDelivered else { return }
         if !isConnected { return spill(delivery) }
         guard outstanding.spillTimer == nil else { return }
         outstanding.spillTimer = shard.loop.schedule(
@@ -146,10 +174,10 @@ extension ClientSession {
         let wait = shard.settings.streamManagement.spill
         let now = shard.loop.now
         var rest: Delivery?
-        for delivery in outstanding.queue where delivery.isStorable && delivery.row == 0 && !delivery.isDelivered {
+        for delivery in outstanding.unspilled() {
             guard delivery.queuedAt.advanced(by: wait) <= now else {
-                rest = delivery
-                break
+                rest = rest ?? delivery
+                continue
             }
             spill(delivery)
         }
@@ -158,13 +186,16 @@ extension ClientSession {
 
     func spillAll() {
         guard let outstanding else { return }
-        for delivery in outstanding.queue where delivery.isStorable && delivery.row == 0 && !delivery.isDelivered {
-            spill(delivery)
-        }
+        for delivery in outstanding.unspilled() { spill(delivery) }
     }
 
     private func spill(_ delivery: Delivery) {
-        guard delivery.row == 0, !delivery.isDelivered, let spool = localAccount.spool else { return }
+        guard delivery.row == 0, !delivery.isDelivered else { return }
+        guard let spool = localAccount.spool else {
+            // Nothing keeps messages for this account: its sender has been patient enough.
+            delivery.receipt = nil
+            return
+        }
         spool.spill(delivery) { [self] delivery in
             // Not on disk: as before, until the next try; if nobody has it any more, the sender is told.
             if delivery.holders > 0 {
@@ -184,13 +215,18 @@ extension ClientSession {
         if let timer = outstanding.spillTimer { shard.loop.cancel(timer) }
         if let timer = outstanding.resumeTimer { shard.loop.cancel(timer) }
         if let timer = outstanding.answerTimer { shard.loop.cancel(timer) }
-        var rows: [Int64] = []
-        for delivery in outstanding.removeAll() {
+        settle(outstanding.removeAll())
+    }
+
+    /// Stanzas that this session gives up: what is on disk is free for others, the rest finds its way.
+    func settle(_ deliveries: [Delivery]) {
+        var kept: [Delivery] = []
+        for delivery in deliveries {
             delivery.holders -= 1
             if delivery.isDelivered || delivery.holders > 0 { continue }
-            if delivery.row != 0 { rows.append(delivery.row) } else { settle(delivery) }
+            if delivery.row != 0 { kept.append(delivery) } else { settle(delivery) }
         }
-        localAccount.existingSpool?.release(rows)
+        localAccount.existingSpool?.release(kept)
     }
 
     /// One stanza that this session will not get.

@@ -3,12 +3,6 @@ extension ClientSession {
     /// no count of the client's, so no resumption brings it again: it goes the way of what a dead session leaves.
     func settleUnmanaged() {
         guard let outstanding, outstanding.unmanaged != nil else { return }
-        var rows: [Int64] = []
-        for delivery in outstanding.removeUnmanaged() {
-            delivery.holders -= 1
-            if delivery.isDelivered || delivery.holders > 0 { continue }
-            if delivery.row != 0 { rows.append(delivery.row) } else { settle(delivery) }
-        }
-        localAccount.existingSpool?.release(rows)
+        settle(outstanding.removeUnmanaged())
     }
 }

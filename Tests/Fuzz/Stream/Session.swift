@@ -12,7 +12,7 @@ final class Session {
     private var management: StreamManagement?
     private var queue = UnackedQueue<Stanza>(maxCount: 64, maxBytes: 1 << 20)
     /// Numbers of stanzas that are not safe yet.
-    private var open: [UInt32] = []
+    private var open: [UInt64] = []
 
     init(_ address: JID, _ framing: any Framing, _ output: OutputBuffer) {
         (self.address, self.framing, self.output) = (address, framing, output)
@@ -109,7 +109,7 @@ final class Session {
     private func checkCounts() {
         guard let management else { return }
         // One that is not safe holds up all behind it.
-        let held = open.first.map { Int(management.received.received &- $0) } ?? 0
+        let held = open.first.map { Int(management.received.received &- UInt32(truncatingIfNeeded: $0)) } ?? 0
         check(management.received.openCount == held, "all before the first open stanza is safe, and no more")
         check(management.sent.outstanding == queue.count, "every stanza is acknowledged or in the queue")
         check(management.received.durableH <= management.received.received, "nothing is safe before it has come")

@@ -1,0 +1,19 @@
+import ModuleKit
+
+/// What is sent in bulk to one client.
+extension ClientSession {
+    func paced(_ next: @escaping () -> Bool) {
+        guard !hasEnded else { return }
+        paced.append(next)
+        if paced.count == 1 { pace() }
+    }
+
+    /// One portion, if the client has taken what was sent before; the next one follows when the loop has looked after
+    /// others.
+    func pace() {
+        guard let next = paced.first, hasRoom else { return }
+        if !next() { paced.removeFirst() }
+        guard !paced.isEmpty else { return }
+        shard.loop.later { [self] in pace() }
+    }
+}
