@@ -92,8 +92,8 @@ public final class TestClient {
     public var onArrived: ((Element) -> Void)?
     /// The server has learned that the client has so many. Who is told is settled when the client says it.
     public var onAcknowledged: ((UInt32) -> Void)?
-    /// Sent once more, after a resumption or in a new session.
-    public var onResent: ((Element) -> Void)?
+    /// Sent once more: after a resumption (true), or in a new session.
+    public var onResent: ((Element, Bool) -> Void)?
     /// The server has let a connection of this client go; true: one with stream management, as far as the client knows.
     public var onServerEnded: ((Bool) -> Void)?
     /// The session is gone and cannot be resumed.
@@ -368,7 +368,7 @@ public final class TestClient {
         unacknowledged = []
         if let priority = options.priority { sendPresence(priority) }
         for element in unsent {
-            onResent?(element)
+            onResent?(element, false)
             send(element)
         }
     }
@@ -389,7 +389,7 @@ public final class TestClient {
             onAcknowledged?(resumedH)
             // What the server has not got, once more (XEP-0198 §5).
             for element in unacknowledged {
-                onResent?(element)
+                onResent?(element, true)
                 stream?.send(element) { [weak self] in self?.onArrived?(element) }
             }
         case "failed":

@@ -20,6 +20,8 @@ public final class Simulation {
     final class Actor {
         let client: TestClient
         var session: SimulatedSession
+        /// As it said last; it may not have arrived.
+        var priority = 0
         init(_ client: TestClient, _ session: SimulatedSession) {
             self.client = client
             self.session = session
@@ -43,7 +45,12 @@ public final class Simulation {
     public static func run(seed: UInt64, modules: [any Module.Type], traced: Bool = false) async throws -> Result {
         var random = SeededGenerator(seed: seed)
         let loops = 1 + random.below(3)
-        let server = try await TestServer(modules, accounts: accounts, loops: loops, seed: random.next())
+        let server = try await TestServer(modules, accounts: accounts, loops: loops, seed: random.next()) { config in
+            guard isNarrow(seed) else { return }
+            config.streamManagement.queue = 20
+            config.streamManagement.queueBytes = 8 << 10
+            config.streamManagement.detachedBytes = 16 << 10
+        }
         let simulation = Simulation(seed, server, random, traced: traced)
         simulation.run()
         server.storage.failCommits(0)
@@ -53,6 +60,10 @@ public final class Simulation {
             seed: seed, violations: simulation.model.violations, messages: simulation.model.messages.count,
             deliveries: simulation.model.deliveries, trace: simulation.trace ?? [])
     }
+
+    /// With bounds that are soon reached.
+    private static func isNarrow(_ seed: UInt64) -> Bool { seed % 4 == 1 }
+    private var isNarrow: Bool { Self.isNarrow(seed) }
 
     private init(_ seed: UInt64, _ server: TestServer, _ random: SeededGenerator, traced: Bool) {
         self.seed = seed
@@ -89,27 +100,30 @@ public final class Simulation {
         options.priority = collects ? 100 : [-1, 0, 0, 0, 1, 5][random.below(6)]
         let client = server.client("\(account)@example.org/\(resource)", options)
         let actor = Actor(client, makeSession(client))
+        actor.priority = options.priority ?? 0
         client.onStanza = { [unowned self, unowned actor] element, isGhost in
             if isGhost { return model.lostInFlight(element) }
             note(
                 "  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")"
             )
             noteDetached(actor.client.account)
+            // What was sent to it alone passes what waits for the account, if it wants nothing of that.
+            if actor.priority < 0 { disturb(actor) }
             model.received(element, by: actor.session, index: index(actor), at: step)
         }
         client.onArrived = { [unowned self] element in
             if let id = element[attribute: "id"] { model.messages[id]?.isAccepted = true }
         }
         listen(actor)
-        client.onResent = { [unowned self] element in
+        client.onResent = { [unowned self] element, isResumed in
             note("  \(account)/\(resource) sends again \(element[attribute: "id"] ?? element.name)")
-            if let id = element[attribute: "id"], let message = model.messages[id] {
-                // What the server had not read is no second one.
-                if message.isAccepted { message.isResent = true }
-            }
+            // After a resumption the server recognises it; and what it had not read is no second one.
+            guard !isResumed, let id = element[attribute: "id"], let message = model.messages[id] else { return }
+            if message.isAccepted { message.isResent = true }
         }
         client.onServerEnded = { [unowned self, unowned actor] isManaged in
             disturb(actor)
+            actor.session.wasCut = true
             if !isManaged { model.lastPlainEnd[actor.client.account] = step }
         }
         client.onSessionLost = { [unowned self, unowned actor] in
@@ -185,6 +199,7 @@ public final class Simulation {
             guard actor.client.phase == .ready else { return move() }
             let priority = random.below(5) - 1
             note("\(name) has priority \(priority)")
+            actor.priority = min(actor.priority, priority)
             actor.client.sendPresence(priority)
         case 91: actor.client.answersRequests.toggle()
         case 92: actor.client.acknowledge()
@@ -226,12 +241,26 @@ public final class Simulation {
             guard other.account != actor.client.account else { continue }
             let to = random.oneIn(3) ? "\(other.account)/\(other.resource)" : "\(other.account)"
             numbers += 1
+            if random.oneIn(4) { sendAside(actor, to: "\(other.account)/\(other.resource)") }
             let id = "m\(numbers)"
             model.sent(
                 SimulatedMessage(id, number: numbers, from: actor.session, to: to, recipient: other.account, at: step))
             note("\(name) sends \(id) to \(to)")
             actor.client.send("<message to='\(to)' id='\(id)' type='chat'><body>\(id)</body></message>")
         }
+    }
+
+    /// What nobody is owed the keeping of.
+    private func sendAside(_ actor: Actor, to: String) {
+        let stanzas = [
+            "<iq type='result' to='\(to)' id='x\(numbers)'/>",
+            "<iq type='get' to='\(to)' id='x\(numbers)'><q xmlns='urn:example'/></iq>",
+            "<message to='\(to)' type='chat'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+            "<message to='\(to)' type='headline'><body>news</body></message>", "<presence to='\(to)'/>",
+            "<message to='\(to)' type='chat'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>",
+            "<message to='\(to)' id='y\(numbers)'><received xmlns='urn:xmpp:receipts' id='z'/></message>",
+        ]
+        actor.client.send(stanzas[random.below(stanzas.count)])
     }
 
     private func breakStorage() {
@@ -257,6 +286,13 @@ public final class Simulation {
             if actor.client.phase == .offline, random.oneIn(2) { logIn(actor) }
         }
         server.advance(by: .seconds(30))
+        // Whatever their peers do, senders know by now.
+        for actor in actors { actor.client.requestAcknowledgement() }
+        server.advance(by: .seconds(5))
+        for actor in actors where actor.client.phase == .ready && actor.client.isManaged {
+            let waiting = actor.client.unacknowledged.count
+            if waiting > 0 { model.violate("\(waiting) stanzas of \(actor.client.account) are not acknowledged") }
+        }
         for actor in actors where actor.client.phase != .offline {
             end(actor)
         }
@@ -268,7 +304,8 @@ public final class Simulation {
         model.checkLosses()
         for account in server.server.accountDescriptions { note(account) }
         for actor in actors {
-            let allowed: Set<String> = ["conflict", "connection-timeout"]
+            var allowed: Set<String> = ["conflict", "connection-timeout"]
+            if isNarrow { allowed.insert("resource-constraint") }
             for error in actor.client.errors where !error.elements.contains(where: { allowed.contains($0.name) }) {
                 model.violate("\(actor.client.account.local)/\(actor.client.resource) was told \(error)")
             }

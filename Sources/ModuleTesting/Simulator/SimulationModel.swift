@@ -27,7 +27,6 @@ final class SimulatedMessage {
         sentAt = step
     }
 
-    var isForBareAddress: Bool { !to.contains("/") }
 }
 
 /// A message as a client got it.
@@ -76,10 +75,12 @@ final class SimulatedSession {
 /// - **Duplicates.** A session gets a message once, over all its connections. Sessions that are there together may all
 ///   get a copy. To a session that came later it may come again, with a delay stamp, only if every session that had it
 ///   before has stream management and had not acknowledged it to the server, or lost its connection without stream
-///   management. A message that its sender has sent again counts as another.
+///   management. A message that its sender has sent again in another session counts as another; after a resumption it
+///   does not.
 /// - **Order.** Within one session, messages of one sending session to one address come in their order if they bear no
-///   delay stamp. To the bare address that holds with delayed ones among them, too, if since the message was sent no
-///   session of the recipient ended or lost its connection: what was in such a session's queue comes late, and says so.
+///   delay stamp. With delayed ones among them that holds, too, if since the message was sent no session of the recipient
+///   ended or lost its connection, or got its own past what waits for the account: what was in such a session's queue
+///   comes late, and says so.
 /// - **Honesty.** Nothing is bounced in a run whose storage works; nothing is bounced that a session is known to have;
 ///   the server never acknowledges more than it was sent.
 final class SimulationModel {
@@ -157,7 +158,7 @@ final class SimulationModel {
             session.latestUndelayed[pair] = message.number
         }
         let isUndisturbed = (lastDisturbance[message.recipient] ?? -1) < message.sentAt
-        if let latest = session.latest[pair], message.number < latest, message.isForBareAddress, isUndisturbed {
+        if let latest = session.latest[pair], message.number < latest, isUndisturbed {
             violate("\(message.id) came to session \(session.number) after number \(latest), and nothing had happened")
         }
         session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
