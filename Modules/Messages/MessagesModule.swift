@@ -22,11 +22,11 @@ public struct MessagesModule: Module {
         return event.account.session(to.resource) == nil ? deliverToMissing(event, stanza) : undelivered(event)
     }
 
-    /// What waits for the account goes first, whatever resource it was sent to: the one that is addressed will be sent
-    /// it. One that takes no messages for the account never will, so that it gets its own at once.
+    /// What waits for the account goes first, whatever resource it was sent to: the one that is addressed is sent it, or
+    /// will be in a moment. One that takes no messages for the account gets its own at once.
     private func mustQueue(_ stanza: Stanza, for session: any Session) -> Bool {
         guard session.account.isSpooling, stanza.classification.storage == .keep else { return false }
-        return !session.isAvailable || session.isInterested
+        return session.isInterested || session.isArriving
     }
 
     /// RFC 6121 §8.5.3.2.1: no such resource. Only a chat goes on with whoever is there; a message that stands alone

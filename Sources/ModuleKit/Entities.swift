@@ -14,6 +14,8 @@ public protocol Session: AnyObject {
     var state: StateContainer { get set }
     /// False while the connection is lost and the client may still resume (XEP-0198 §5).
     var isConnected: Bool { get }
+    /// It was bound a moment ago and has not said yet whether it takes messages for the account.
+    var isArriving: Bool { get }
     /// Nobody can listen on the way to the client; false as well while there is no connection.
     var isSecure: Bool { get }
     /// For how long no byte came that the server was ready to read; zero without a connection.

@@ -328,6 +328,18 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `a resource that never says it is available gets its own after a while`() async throws {
+        let server = try await TestServer(Self.modules)
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        romeo.send(chat("juliet@example.org", "waits"))
+        let juliet = try server.login("juliet@example.org/balcony", priority: nil)
+        server.advance(by: .seconds(11))
+        romeo.send(chat("juliet@example.org/balcony", "now"))
+        server.settle()
+        #expect(juliet.takeBodies() == ["now"])
+        await server.stop()
+    }
+
     @Test func `a resource that takes no messages for the account gets its own at once`() async throws {
         let server = try await TestServer(Self.modules)
         let romeo = try server.login("romeo@example.org/orchard", management: true)

@@ -22,6 +22,8 @@ public final class Simulation {
         var session: SimulatedSession
         /// As it said last; it may not have arrived.
         var priority = 0
+        /// Its presence came back in this session.
+        var isAnnounced = false
         init(_ client: TestClient, _ session: SimulatedSession) {
             self.client = client
             self.session = session
@@ -107,8 +109,12 @@ public final class Simulation {
                 "  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")"
             )
             noteDetached(actor.client.account)
-            // What was sent to it alone passes what waits for the account, if it wants nothing of that.
-            if actor.priority < 0 { disturb(actor) }
+            if element.name == "presence", element[attribute: "from"] == client.address?.description {
+                actor.isAnnounced = true
+            }
+            // What was sent to it alone passes what waits for the account, if it wants nothing of that or does not say
+            // for long whether it does.
+            if actor.priority < 0 || !actor.isAnnounced { disturb(actor) }
             model.received(element, by: actor.session, index: index(actor), at: step)
         }
         client.onArrived = { [unowned self] element in
@@ -131,6 +137,7 @@ public final class Simulation {
             actor.session.isLost = true
             disturb(actor)
             actor.session = makeSession(actor.client)
+            actor.isAnnounced = false
             listen(actor)
         }
         actors.append(actor)

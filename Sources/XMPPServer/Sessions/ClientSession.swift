@@ -15,7 +15,11 @@ final class ClientSession: Session {
     }
     /// Of the stream: what its stanzas speak that say nothing of it (RFC 6120 §4.7.4).
     var language: String?
-    var presence: Stanza?
+    var presence: Stanza? {
+        didSet { boundAt = nil }
+    }
+    /// When it was bound, until it says something of its presence.
+    private var boundAt: Instant?
     var priority: Int8 = 0
     var state = StateContainer()
     /// What was sent and is not known to have arrived; made when something has to be tracked.
@@ -48,11 +52,20 @@ final class ClientSession: Session {
         shard = account.shard
         ref = account.shard.makeSessionRef()
         self.transport = transport
+        boundAt = shard.loop.now
     }
 
     var account: any Account { localAccount }
     var kernel: any Kernel { shard }
     var isConnected: Bool { transport != nil }
+    /// How long a client may take from binding to its presence.
+    private static let arrival = Duration.seconds(10)
+
+    var isArriving: Bool {
+        guard let boundAt else { return false }
+        return shard.loop.now < boundAt.advanced(by: Self.arrival)
+    }
+
     var isSecure: Bool { transport?.tls != nil }
     var table: HostTable? { localAccount.table }
 
