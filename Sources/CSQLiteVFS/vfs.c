@@ -1,7 +1,9 @@
 #include "include/CSQLiteVFS.h"
 #include "overlay.h"
 
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 // A handle: ours, followed in the same allocation by the one of the system's file system.
 typedef struct File {
@@ -46,8 +48,21 @@ static int file_truncate(sqlite3_file *file, sqlite3_int64 size) {
     return overlay_truncate(handle->overlay, size);
 }
 
+/// A slow disk: each sync takes up to MARTLET_TEST_SYNC_MS milliseconds, if that is set.
+static void wait_for_disk(void) {
+    static _Thread_local unsigned int state = 2463534242u;
+    const char *most = getenv("MARTLET_TEST_SYNC_MS");
+    long milliseconds = most ? strtol(most, NULL, 10) : 0;
+    if (milliseconds <= 0 || milliseconds > 10000) return;
+    state ^= state << 13;
+    state ^= state >> 17;
+    state ^= state << 5;
+    usleep((useconds_t)(state % (unsigned long)(milliseconds + 1)) * 1000);
+}
+
 static int file_sync(sqlite3_file *file, int flags) {
     File *handle = (File *)file;
+    wait_for_disk();
     if (!handle->overlay) return handle->real->pMethods->xSync(handle->real, flags);
     return overlay_sync(handle->overlay, handle->real, flags);
 }
