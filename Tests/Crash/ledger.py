@@ -1,6 +1,6 @@
 """Who was promised what, and who got what: the accounts of a crash test.
 
-A message is *promised* from the moment the server acknowledged it to its sender (XEP-0198, <a h>) unless it was
+A pair is a sender and an address that it writes to, bare or full. A message is *promised* from the moment the server acknowledged it to its sender (XEP-0198, <a h>) unless it was
 answered by an error. A promised message that its reader never gets is a loss.
 
 Readers without stream management cannot say what they got, so the server's promise to them ends when the kernel took
@@ -34,11 +34,14 @@ class Message:
     id: str
     trial: int
     sender: str
+    address: str
     reader: str
     kind: str
     number: int
     promised: bool = False
     refused: bool = False
+    # Its sender sent it again in another session, so that it may come twice.
+    repeats: bool = False
     receipts: list[Receipt] = field(default_factory=list)
 
 
@@ -67,6 +70,14 @@ class Ledger:
         self.problems: list[Problem] = []
         self.strangers = 0
         self.slowest_stop = 0.0
+        self.slowest_promise = 0.0
+        # What shows that the trials did what they are for.
+        self.resumptions = 0
+        self.repeated = 0
+        self.refusals = 0
+        self.pairs = 0
+        self.largest = 0
+        self.bytes_to: dict[str, int] = {}
         self._streams = 0
         self._last: dict[tuple[int, tuple], int] = {}
         self._first: dict[tuple, int] = {}
@@ -78,8 +89,10 @@ class Ledger:
     def count(self, kind: str, what: str, by: int = 1) -> None:
         self.totals.setdefault(kind, dict.fromkeys(COUNTS, 0))[what] += by
 
-    def sent(self, message: Message) -> None:
+    def sent(self, message: Message, size: int) -> None:
         self.messages[message.id] = message
+        self.bytes_to[message.reader] = self.bytes_to.get(message.reader, 0) + size
+        self.pairs += message.number == 0
         self.count(message.kind, "sent")
 
     def promise(self, id: str) -> None:
@@ -90,19 +103,34 @@ class Ledger:
         if message := self.messages.get(id):
             message.refused = True
 
+    def may_repeat(self, id: str) -> None:
+        if message := self.messages.get(id):
+            message.repeats = True
+
+    def complain(self, what: str, whom: str, trial: int, moment: str, detail: str) -> None:
+        """Notes a fault that is no message's."""
+        self.problems.append(Problem(what, whom, trial, moment, detail))
+
+    def complaints(self, what: str) -> int:
+        return sum(problem.what == what for problem in self.problems)
+
     def receive(self, id: str, stream: int, trial: int, moment: str) -> Receipt | None:
         """Notes an arrival and looks at order and repetition.
 
         On one connection the numbers of a pair must rise. Over all connections, what comes for the first time must
         come in order too. A repetition is right after the server's end, or if the reader had not acknowledged the
-        first arrival and had a new connection since.
+        first arrival and had a new connection since, or if the sender repeated it in another session.
         """
         message = self.messages.get(id) or next((old[id] for old in self.earlier if id in old), None)
         if message is None:
             self.strangers += 1
             return None
         receipt = Receipt(self.generation, stream)
-        pair = message.trial, message.sender, message.reader
+        pair = message.trial, message.sender, message.address
+        if message.repeats and message.receipts:
+            self.count(message.kind, "duplicates")
+            message.receipts.append(receipt)
+            return receipt
         last = self._last.get((stream, pair), -1)
         if message.number <= last:
             self._problem("disorder", message, trial, moment, f"after {last} on one connection")
@@ -147,6 +175,7 @@ class Ledger:
                     self._problem("lost", message, trial, moment)
         self.earlier.append(self.messages)
         self.messages = {}
+        self.bytes_to = {}
         self._last = {key: number for key, number in self._last.items() if key[1][0] > trial - REMEMBERED}
         self._first = {pair: number for pair, number in self._first.items() if pair[0] > trial - REMEMBERED}
 

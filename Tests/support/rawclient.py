@@ -179,8 +179,9 @@ class Client:
         self.sm = Management(counting=True)
         self._watch()
         self.stream.write(f"<enable xmlns='{SM}'" + (" resume='true'/>" if resume else "/>"))
-        answer = await self.stream.next("<enabled/>")
-        if not isinstance(answer, ET.Element) or answer.tag != qname(SM, "enabled"):
+        # Stanzas may come between the binding and the answer.
+        answer = await self.take(lambda event: event.tag.startswith(f"{{{SM}}}"), "<enabled/>")
+        if answer.tag != qname(SM, "enabled"):
             raise Failure(f"expected <enabled/>, got {show(answer)}")
         self.sm.id = answer.get("id", "")
         return answer
