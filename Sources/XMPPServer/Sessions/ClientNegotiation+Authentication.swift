@@ -19,12 +19,13 @@ extension ClientNegotiation {
             move(to: authenticated.account)
             return .stop
         case .rejected(let rejection):
-            countRejection(rejection.failure.condition)
+            countRejection(rejection.failure)
             shard.log.notice(
                 "authentication_failed",
                 metadata: [
                     "account": "\(rejection.account?.description ?? "-")", "address": "\(transport.peer.address)",
                     "condition": "\(rejection.failure.condition.rawValue)",
+                    "reason": "\(rejection.failure.cause?.rawValue ?? rejection.failure.condition.rawValue)",
                 ])
             transport.send(rejection.element)
             if let error = rejection.closing {
@@ -169,10 +170,10 @@ extension ClientNegotiation {
         attempt = nil
     }
 
-    private func countRejection(_ condition: SASLFailure.Condition) {
+    private func countRejection(_ failure: SASLFailure) {
         server.count(\.rejected)
-        if condition == .invalidMechanism || condition == .encryptionRequired { server.count(\.notOffered) }
-        if condition == .notAuthorized, let attempt {
+        if [.invalidMechanism, .encryptionRequired].contains(failure.condition) { server.count(\.notOffered) }
+        if failure.cause == .wrongPassword, let attempt {
             server.throttle.failed(attempt, now: shard.loop.now)
             self.attempt = nil
         }

@@ -46,7 +46,7 @@ extension ClientSession {
         let outstanding = obtainOutstanding()
         outstanding.enable(StreamManagement())
         let limit = shard.settings.streamManagement.resume
-        if resume {
+        if resume, limit > .zero {
             outstanding.resumeID = ResumeID.make(for: localAccount)
             let seconds = min(limit.components.seconds, most.map(Int64.init) ?? .max)
             outstanding.resumeTime = .seconds(max(1, seconds))
