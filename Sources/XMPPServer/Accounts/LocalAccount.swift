@@ -168,10 +168,7 @@ final class LocalAccount: Account {
             if table.iq.answersForNobody(envelope.stanza) {
                 return shard.request(envelope, table.iq, at: .account, account: self)
             }
-            // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
-            let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
-            if !isLost { shard.bounce(envelope, .serviceUnavailable) }
-            return
+            return nobodyTook(envelope)
         }
         var event = Arriving(account: self, envelope: envelope)
         switch table.arriving.run(&event, envelope.stanza) {
@@ -182,9 +179,15 @@ final class LocalAccount: Account {
         let stanza = event.envelope.stanza
         switch stanza.kind {
         case .iq: arriveIQ(event.envelope, table)
-        case .message: if stanza.type != .error { shard.bounce(event.envelope, .serviceUnavailable) }
-        case .presence: break
+        case .message, .presence: nobodyTook(event.envelope)
         }
+    }
+
+    /// RFC 6121 §8.5.1, §8.5.2.2. What vanishes for an account that is away vanishes for one that there is not, else
+    /// strangers would tell them apart by it.
+    private func nobodyTook(_ envelope: Envelope) {
+        guard envelope.stanza.classification.storage != .vanish else { return }
+        shard.bounce(envelope, .serviceUnavailable)
     }
 
     private func arriveIQ(_ envelope: Envelope, _ table: HostTable) {
@@ -216,7 +219,7 @@ final class LocalAccount: Account {
         switch table.undeliverable.run(&event, envelope.stanza) {
         case .handled: return
         case .reject(let error): shard.bounce(envelope, error)
-        case .next: shard.bounce(envelope, .serviceUnavailable)
+        case .next: nobodyTook(envelope)
         }
     }
 
