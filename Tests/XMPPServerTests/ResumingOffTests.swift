@@ -1,6 +1,7 @@
 import ModuleKit
 import ModuleTesting
 import Testing
+import XMPPServer
 
 /// `stream_management.resume: 0s`.
 @Suite struct ResumingOffTests {

@@ -15,6 +15,8 @@ final class LocalAccount: Account {
     /// The tables of its host.
     private(set) var table: HostTable?
     private(set) var owner: OwnerID?
+    /// Of its last password.
+    private var generation: UInt32 = 0
     let isTemporary: Bool
     private(set) var isResident = false
     var isLoading = false
@@ -65,6 +67,8 @@ final class LocalAccount: Account {
     func loaded(_ loaded: LoadedAccount) {
         isLoading = false
         owner = loaded.owner
+        // A newer one may have been heard of while this was read.
+        generation = max(generation, loaded.generation)
         for install in loaded.installs { install.value(&state) }
         if loaded.spoolCount > 0 {
             storedSpool = AccountSpool(of: self, count: loaded.spoolCount, lastID: loaded.spoolLastID)
@@ -120,6 +124,13 @@ final class LocalAccount: Account {
     /// True when nothing would be lost by forgetting what is in memory.
     var isEvictable: Bool {
         isResident && sessionList.isEmpty && inbox.isEmpty && storedSpool?.isBusy != true
+    }
+
+    /// What opens it now; nil: nothing does.
+    var credential: CredentialStamp? { owner.map { CredentialStamp(owner: $0, generation: generation) } }
+
+    func passwordChanged(_ generation: UInt32) {
+        self.generation = max(self.generation, generation)
     }
 
     // MARK: Sessions
@@ -262,6 +273,7 @@ final class LocalAccount: Account {
 /// What one read brings of an account.
 struct LoadedAccount: Sendable {
     var owner: OwnerID?
+    var generation: UInt32 = 0
     var installs: [Moved<(inout StateContainer) -> Void>] = []
     var spoolCount = 0
     var spoolLastID: Int64 = 0

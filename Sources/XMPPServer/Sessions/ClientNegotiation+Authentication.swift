@@ -83,6 +83,7 @@ extension ClientNegotiation {
             let list = CredentialList(stored: record?.credentials ?? [])
             let keys = list.keys(request.hashes)
             let auth = shard.settings.auth[request.account.domain] ?? AuthConfig()
+            credential = record.map { CredentialStamp($0) }
             incomplete = record.flatMap { IncompleteCredentials($0, list, auth) }
             if keys.isEmpty, record != nil {
                 // To the client it is a wrong password; the operator may want to know better.
@@ -109,13 +110,15 @@ extension ClientNegotiation {
         giveUpAttempt()
         let loop = shard.loop
         shard.storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.account(host: account.domain, local: account.local) != nil
+            try snapshot.account(host: account.domain, local: account.local)
         } then: { [self] result in
             loop.post(
                 .work {
                     guard !self.isOver else { return }
                     switch result {
-                    case .success(let exists): self.answered(self.machine.foundAccount(exists))
+                    case .success(let record):
+                        self.credential = record.map { CredentialStamp($0) }
+                        self.answered(self.machine.foundAccount(record != nil))
                     case .failure(let error): self.failed(error)
                     }
                 })
