@@ -33,11 +33,12 @@ public struct RosterModule: Module {
             Moved(Roster(of: owner, rows: try snapshot.entries(Self.store, owner)))
         }
         // RFC 6121 §2.3.3: nobody reads or changes the roster of somebody else. Said here, before it can matter
-        // whether there is such an account.
+        // whether there is such an account. A full address is a client's: it answers itself, and where it is not there
+        // the server does (§8.5.3).
         host.received.add(.admit, on: .iq.of(.get, .set).with(.roster)) { event in
             let stanza = event.envelope.stanza
             let own = event.session.address.bare
-            guard let to = stanza.to, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
+            guard let to = stanza.to, to.isBare, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
                 stanza.payload?.namespace == .roster
             else { return .next }
             return .reject(.forbidden)

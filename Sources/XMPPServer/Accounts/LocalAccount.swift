@@ -15,6 +15,8 @@ final class LocalAccount: Account {
     /// The tables of its host.
     private(set) var table: HostTable?
     private(set) var owner: OwnerID?
+    /// Of its last password.
+    private var generation: UInt32 = 0
     let isTemporary: Bool
     private(set) var isResident = false
     var isLoading = false
@@ -67,6 +69,8 @@ final class LocalAccount: Account {
     func loaded(_ loaded: LoadedAccount) {
         isLoading = false
         owner = loaded.owner
+        // A newer one may have been heard of while this was read.
+        generation = max(generation, loaded.generation)
         for install in loaded.installs { install.value(&state) }
         if loaded.spoolCount > 0 {
             storedSpool = AccountSpool(of: self, count: loaded.spoolCount, lastID: loaded.spoolLastID)
@@ -124,6 +128,13 @@ final class LocalAccount: Account {
         isResident && sessionList.isEmpty && inbox.isEmpty && storedSpool?.isBusy != true
     }
 
+    /// What opens it now; nil: nothing does.
+    var credential: CredentialStamp? { owner.map { CredentialStamp(owner: $0, generation: generation) } }
+
+    func passwordChanged(_ generation: UInt32) {
+        self.generation = max(self.generation, generation)
+    }
+
     // MARK: Sessions
 
     var sessionCount: Int { sessionList.count }
@@ -178,10 +189,7 @@ final class LocalAccount: Account {
             if table.iq.answersForNobody(envelope.stanza) {
                 return shard.request(envelope, table.iq, at: .account, account: self)
             }
-            // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
-            let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
-            if !isLost { shard.bounce(envelope, .serviceUnavailable) }
-            return
+            return nobodyTook(envelope)
         }
         var event = Arriving(account: self, envelope: envelope)
         switch table.arriving.run(&event, envelope.stanza) {
@@ -192,9 +200,15 @@ final class LocalAccount: Account {
         let stanza = event.envelope.stanza
         switch stanza.kind {
         case .iq: arriveIQ(event.envelope, table)
-        case .message: if stanza.type != .error { shard.bounce(event.envelope, .serviceUnavailable) }
-        case .presence: break
+        case .message, .presence: nobodyTook(event.envelope)
         }
+    }
+
+    /// RFC 6121 §8.5.1, §8.5.2.2. What vanishes for an account that is away vanishes for one that there is not, else
+    /// strangers would tell them apart by it.
+    private func nobodyTook(_ envelope: Envelope) {
+        guard envelope.stanza.classification.storage != .vanish else { return }
+        shard.bounce(envelope, .serviceUnavailable)
     }
 
     private func arriveIQ(_ envelope: Envelope, _ table: HostTable) {
@@ -226,7 +240,7 @@ final class LocalAccount: Account {
         switch table.undeliverable.run(&event, envelope.stanza) {
         case .handled: return
         case .reject(let error): shard.bounce(envelope, error)
-        case .next: shard.bounce(envelope, .serviceUnavailable)
+        case .next: nobodyTook(envelope)
         }
     }
 
@@ -269,6 +283,7 @@ final class LocalAccount: Account {
 /// What one read brings of an account.
 struct LoadedAccount: Sendable {
     var owner: OwnerID?
+    var generation: UInt32 = 0
     var installs: [Moved<(inout StateContainer) -> Void>] = []
     var spoolCount = 0
     var spoolLastID: Int64 = 0

@@ -27,6 +27,7 @@ extension Shard {
 
     /// Calls back with the complete account, at once if it is resident; with nil if it could not be read.
     func whenResident(_ address: BareJID, _ body: @escaping (LocalAccount?) -> Void) {
+        forgetChanged()
         let account = account(address)
         if account.isResident { return body(account) }
         guard account.wait(.work(body)) else { return body(nil) }
@@ -49,6 +50,7 @@ extension Shard {
             var loaded = LoadedAccount()
             guard let record = try snapshot.account(host: address.domain, local: address.local) else { return loaded }
             loaded.owner = record.owner
+            loaded.generation = CredentialStamp(record).generation
             for loader in loaders { loaded.installs.append(try loader.load(snapshot, record.owner)) }
             loaded.spoolCount = try snapshot.spoolCount(AccountSpool.store, record.owner)
             loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, record.owner)
@@ -107,6 +109,7 @@ extension Shard {
 
     /// Now, or when nothing of them is under way any more.
     func forgetChanged() {
+        guard !changedAccounts.isEmpty else { return }
         for address in changedAccounts {
             guard let account = accounts[address], !account.isEvictable else {
                 accounts[address] = nil

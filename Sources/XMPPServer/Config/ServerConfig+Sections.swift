@@ -172,7 +172,7 @@ public struct LimitsConfig: Sendable, Hashable {
         public var bytes: Int
         /// From connecting until bound or resumed.
         public var timeout: Duration
-        /// Failed logins per stream.
+        /// Wrong passwords per stream.
         public var attempts: Int
         /// At once, all together.
         public var connections: Int
@@ -202,7 +202,9 @@ public struct LimitsConfig: Sendable, Hashable {
                 "timeout", default: value.timeout, in: .seconds(1) ... .minutes(10),
                 "A client that has no session this long after connecting is cut off.")
             attempts = section.int(
-                "attempts", default: value.attempts, in: 1...100, "Failed logins after which the stream is closed.")
+                "attempts", default: value.attempts, in: 1...100,
+                "Wrong passwords after which the stream is closed. It is closed after 20 failures, too, by which no "
+                    + "password was looked at: mechanisms that are not offered, channels that cannot be bound.")
             connections = section.int(
                 "connections", default: value.connections, in: 1...1_000_000,
                 "Most connections at once that have no session yet; further ones are closed at once.")
