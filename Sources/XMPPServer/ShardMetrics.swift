@@ -73,6 +73,7 @@ extension ShardCounts {
             ("messages_spilled", \.spilled), ("sessions_resumed", \.resumed), ("sessions_conflicting", \.conflicts),
             ("sessions_idle", \.idle), ("reading_slowed", \.slowed), ("replies_lost", \.lostReplies),
             ("account_loads", \.loads), ("account_loads_failed", \.failedLoads), ("commits_failed", \.failedCommits),
+            ("messages_unreadable", \.unreadable),
         ]
     }
 }
