@@ -29,26 +29,31 @@ final class PrivateStore {
     /// What was never kept comes back as it was asked for, empty (XEP-0049 §2.3).
     static func get(_ wanted: [Element], of account: any Account, _ responder: IQResponder) {
         // Of an account that is not stored nothing is kept.
-        guard let owner = account.owner else { return responder.answer(.success(answer(wanted, []))) }
+        guard let owner = account.owner else { return responder.answer(answer(wanted, [])) }
         account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
             var found: [[UInt8]?] = []
             for element in wanted { found.append(try snapshot.value(store, owner, key: key(element))) }
             return found
         } then: { result in
             switch result {
-            case .success(let found): responder.answer(.success(answer(wanted, found)))
+            case .success(let found): responder.answer(answer(wanted, found))
             case .failure: responder.answer(.failure(.resourceConstraint))
             }
         }
     }
 
-    private static func answer(_ wanted: [Element], _ found: [[UInt8]?]) -> Element {
+    /// An element that cannot be read is an error: a client that took it for none would write over it.
+    private static func answer(_ wanted: [Element], _ found: [[UInt8]?]) -> Result<Element?, StanzaError> {
         var query = Element("query", .privateStorage)
         for (index, element) in wanted.enumerated() {
-            let stored = index < found.count ? found[index].flatMap(read) : nil
-            query.append(stored ?? Element(name: element.name, namespace: element.namespace))
+            guard index < found.count, let bytes = found[index] else {
+                query.append(Element(name: element.name, namespace: element.namespace))
+                continue
+            }
+            guard let stored = read(bytes) else { return .failure(.internalServerError) }
+            query.append(stored)
         }
-        return query
+        return .success(query)
     }
 
     private static func read(_ bytes: [UInt8]) -> Element? {

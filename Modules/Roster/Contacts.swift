@@ -36,10 +36,11 @@ struct Contacts: ContactService {
         let reader = XMLDocumentReader()
         roster.forEach(.request) { contact in
             guard let bytes = roster[contact]?.request else { return }
-            let kept = bytes.withUnsafeBytes { try? reader.read($0) }
             var bare = Element("presence", .client)
             bare[attribute: "type"] = "subscribe"
-            let request = kept.map { Stanza(trusted: $0) } ?? Stanza(bare)
+            // Of some requests only that they were made is known.
+            let kept = bytes.withUnsafeBytes { try? reader.read($0) }.map { Stanza(trusted: $0) }
+            let request = kept.flatMap { $0.kind == .presence && $0.type == .subscribe ? $0 : nil } ?? Stanza(bare)
             body(contact, request.with(from: JID(contact), to: JID(account.address)))
         }
     }

@@ -142,9 +142,10 @@ public enum Mutation: Sendable {
     case unspoolAll(StoreName, OwnerID)
     /// One body, one reference per owner. Used ids as in `spool`.
     case archive(StoreName, [(owner: OwnerID, id: Int64, with: String)], stamp: Timestamp, stanza: [UInt8])
-    /// Drops archive rows older than this, oldest first, at most `limit` of them and at most 10,000, so that no batch
-    /// is long; yields `.removed`, with less than that when no more are left.
-    case expireArchive(StoreName, before: Timestamp, limit: Int)
+    /// Drops archive rows older than `before`, oldest first, at most `limit` of them and at most 10,000, so that no
+    /// batch is long; yields `.removed`, with less than that when no more are left. Rows from before `from` stay: give
+    /// `Timestamp.firstPlausible`, and what a wrong clock stamped is not lost when the clock is right again.
+    case expireArchive(StoreName, from: Timestamp, before: Timestamp, limit: Int)
     /// Makes an account; yields `.owner`, or `.exists` and changes nothing.
     case createAccount(host: String, local: String, created: Timestamp, credentials: [[UInt8]])
     /// Nothing happens if there is no such account.

@@ -283,6 +283,8 @@ struct ShardCounts: Sendable {
     var failedLoads = 0
     var lostReplies = 0
     var failedCommits = 0
+    /// Kept messages that could not be read and were set aside.
+    var unreadable = 0
     /// Sessions that were renamed, refused or ended because of another one's resource.
     var conflicts = 0
     /// Connections that were taken for dead.
