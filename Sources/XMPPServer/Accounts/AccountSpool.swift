@@ -81,12 +81,11 @@ final class AccountSpool: @unchecked Sendable {
 
     /// Keeps a message that no session took.
     func keep(_ envelope: Envelope) {
-        if case .open = gate { gate = .shut }
-        keptSinceRead += 1
-        let delivery = Delivery(envelope, stamp: shard.wallClock)
         // A full spool refuses at once: nothing of it waits for the disk. What sessions have does not count.
         guard freeCount < policy.limit else { return shard.bounce(envelope, .serviceUnavailable) }
-        append(delivery, limit: policy.limit + leased.count) { [self] delivery, error in
+        if case .open = gate { gate = .shut }
+        keptSinceRead += 1
+        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) { [self] delivery, error in
             shard.bounce(delivery.envelope, error)
         }
     }
@@ -96,7 +95,7 @@ final class AccountSpool: @unchecked Sendable {
         shard.counts.spilled += 1
         delivery.isSpilled = true
         append(delivery, limit: .max) { delivery, _ in failed(delivery) }
-        leased.insert(delivery.row)
+        if delivery.row != 0 { leased.insert(delivery.row) }
     }
 
     private func append(
