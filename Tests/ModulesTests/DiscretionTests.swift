@@ -55,7 +55,8 @@ import Testing
                 let expected: [String: String] =
                     switch type {
                     // RFC 6121 §8.5.2.1.1, §8.5.3.2.1: a mistake, whoever it is for.
-                    case "groupchat": Dictionary(uniqueKeysWithValues: Self.accounts.map { ($0, "service-unavailable") })
+                    case "groupchat":
+                        Dictionary(uniqueKeysWithValues: Self.accounts.map { ($0, "service-unavailable") })
                     case "headline", "error": [:]
                     // §8.5.3.2.1: it was meant for that client and for no other.
                     case "normal" where isKept && !resource.isEmpty:

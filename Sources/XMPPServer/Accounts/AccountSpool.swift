@@ -85,7 +85,8 @@ final class AccountSpool: @unchecked Sendable {
         guard freeCount < policy.limit else { return shard.bounce(envelope, .serviceUnavailable) }
         if case .open = gate { gate = .shut }
         keptSinceRead += 1
-        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) { [self] delivery, error in
+        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) {
+            [self] delivery, error in
             shard.bounce(delivery.envelope, error)
         }
     }
