@@ -23,6 +23,11 @@ public protocol Session: AnyObject {
     /// the stanza; if it ends before, the kernel sees to what is left (DESIGN: what is left in a dead session's queue).
     func send(_ envelope: Envelope)
 
+    /// Sends much, as the client reads it: calls `next`, which sends a small portion, again and again as long as there is
+    /// room on the way to the client, and later again when the client has read. True: there is more to send. The
+    /// closure is dropped when it says false and when the session ends.
+    func paced(_ next: @escaping () -> Bool)
+
     /// Tells the client something that it has to confirm and whose answer nobody waits for (roster pushes).
     func push(_ payload: Element)
 
