@@ -10,7 +10,13 @@ public struct RosterModule: Module {
         public init(from section: inout ConfigSection) {
             limits = RosterLimits(
                 items: section.int("limit", default: 1000, in: 10...100_000, "Most contacts of one account."),
-                groups: section.int("groups", default: 50, in: 1...1000, "Most groups of one contact."),
+                bytes: section.bytes(
+                    "bytes", default: 256 << 10, in: (4 << 10)...(16 << 20),
+                    "Most bytes of them all: addresses, names and groups. The whole is sent to each client that asks."),
+                requests: section.int(
+                    "requests", default: 100, in: 1...10_000,
+                    "Most requests of others to see the account's presence that wait for an answer."),
+                groups: section.int("groups", default: 20, in: 1...1000, "Most groups of one contact."),
                 name: section.bytes(
                     "name", default: 1023, in: 16...8192, "Most bytes of the name of a contact or of a group."))
         }
@@ -54,7 +60,7 @@ public struct RosterModule: Module {
             let edit = try RosterEdit(request.payload, by: account.address, limits)
             edit.begin(roster, account, responder, limits)
         }
-        host.provide((any ContactService).self, Contacts(limit: limits.items))
+        host.provide((any ContactService).self, Contacts(limits: limits))
     }
 
     /// RFC 6121 §2.1.3, §2.2 and §2.6.
@@ -81,25 +87,27 @@ public struct RosterModule: Module {
         return query
     }
 
-    /// Behind the empty result, one push for each item, oldest change first (RFC 6121 §2.6.3).
+    /// Behind the empty result, one push for each item, oldest change first (RFC 6121 §2.6.3); as the client reads them.
     private func catchUp(_ session: any Session, _ missed: [RosterItem], _ roster: Roster) {
         guard !missed.isEmpty else { return }
-        let pushes = missed.sorted { $0.revision < $1.revision }.map {
-            RosterWriter.pushed($0, version: roster.versions.text(of: $0.revision))
-        }
-        let (home, ref, address) = (session.kernel.home, session.ref, session.address)
+        let contacts = missed.sorted { $0.revision < $1.revision }.map(\.contact)
+        let (last, home, ref, address) = (roster.versions.last, session.kernel.home, session.ref, session.address)
         home.perform { kernel in
             kernel.withResident(address.bare) { account in
-                guard let session = account.session(address.resource), session.ref == ref else { return }
-                for push in pushes { session.push(push) }
+                guard let session = account.session(address.resource), session.ref == ref,
+                    let roster = account.state[Roster.self]
+                else { return }
+                var rest = contacts[...]
+                session.paced {
+                    for contact in rest.prefix(25) {
+                        // What has changed since then has been pushed by itself.
+                        guard let item = roster[contact], item.revision <= last else { continue }
+                        session.push(RosterWriter.pushed(item, version: roster.versions.text(of: item.revision)))
+                    }
+                    rest = rest.dropFirst(25)
+                    return !rest.isEmpty
+                }
             }
         }
     }
-}
-
-/// What one account may keep (RFC 6121 §2.3.3 leaves the numbers to the server).
-struct RosterLimits: Hashable, Sendable {
-    var items: Int
-    var groups: Int
-    var name: Int
 }

@@ -24,7 +24,10 @@ final class LocalAccount: Account {
     private(set) var sessionList: [ClientSession] = []
     /// Made when the first message has to wait.
     private var storedSpool: AccountSpool?
-    private var inbox: [Waiting] = []
+    private var inbox = Inbox<Waiting>()
+    /// Kept by `IdleAccounts`.
+    var isInIdleList = false
+    var idleSince = Instant(nanoseconds: 0)
     /// How much its sessions may send; nil: as much as they like.
     private(set) var rate: AccountRate?
     /// What of its messages waits for the disk.
@@ -61,9 +64,13 @@ final class LocalAccount: Account {
 
     /// False: the inbox is full.
     func wait(_ waiting: Waiting) -> Bool {
-        guard inbox.count < shard.settings.inbox else { return false }
-        inbox.append(waiting)
-        return true
+        let size =
+            switch waiting {
+            case .envelope(let envelope): envelope.stanza.byteCount
+            // Of a client that logs in, which is bounded by itself.
+            case .work: 256
+            }
+        return inbox.append(waiting, size, in: shard)
     }
 
     func loaded(_ loaded: LoadedAccount) {
@@ -101,9 +108,7 @@ final class LocalAccount: Account {
 
     private func serveInbox() {
         isResident = true
-        let waiting = inbox
-        inbox = []
-        for item in waiting {
+        for item in inbox.takeAll(in: shard) {
             switch item {
             case .envelope(let envelope): arrive(envelope)
             case .work(let work): work(self)
@@ -113,9 +118,7 @@ final class LocalAccount: Account {
 
     func loadFailed() {
         isLoading = false
-        let waiting = inbox
-        inbox = []
-        for item in waiting {
+        for item in inbox.takeAll(in: shard) {
             switch item {
             case .envelope(let envelope): shard.bounce(envelope, .resourceConstraint)
             case .work(let work): work(nil)
@@ -133,6 +136,12 @@ final class LocalAccount: Account {
 
     func passwordChanged(_ generation: UInt32) {
         self.generation = max(self.generation, generation)
+    }
+
+    /// Bytes of memory, roughly, without sessions and what waits.
+    var byteCount: Int {
+        1024 + 2 * (address.local.utf8.count + address.domain.utf8.count) + state.byteCount
+            + endedSessions.reduce(0) { $0 + $1.id.utf8.count + 32 }
     }
 
     // MARK: Sessions
@@ -162,7 +171,7 @@ final class LocalAccount: Account {
             endedSessions.append((id, h))
         }
         guard sessionList.isEmpty else { return }
-        if isTemporary { shard.endTemporary(address) } else { shard.idleAccounts.append(self, now: shard.loop.now) }
+        if isTemporary { shard.endTemporary(address) } else { shard.becameIdle(self) }
     }
 
     func resumable(_ id: String) -> ClientSession? {

@@ -65,7 +65,7 @@ extension Shard {
         switch result {
         case .success(let loaded):
             account.loaded(loaded)
-            if account.sessionCount == 0 { idleAccounts.append(account, now: loop.now) }
+            if account.sessionCount == 0 { becameIdle(account) }
         case .failure(let error):
             counts.failedLoads += 1
             log.error("account_load_failed", metadata: ["account": "\(address)", "reason": "\(error)"])
@@ -119,9 +119,18 @@ extension Shard {
         }
     }
 
-    /// Forgets accounts that nobody used for a while.
+    /// It is kept for a while, if it is not too much with all others.
+    func becameIdle(_ account: LocalAccount) {
+        idleAccounts.append(account, now: loop.now)
+        guard idleAccounts.bytes > settings.idleBytes, !sweepsSoon else { return }
+        // Not now: who calls may still have something to do with the account.
+        sweepsSoon = true
+        loop.defer_ { [self] in sweep() }
+    }
+
+    /// Forgets accounts that nobody used for a while, and more of them if all together are too large.
     func sweep() {
-        idleAccounts.takeExpired(now: loop.now, most: settings.idleAccounts) { account in
+        idleAccounts.takeExpired(now: loop.now, most: settings.idleBytes) { account in
             guard accounts[account.address] === account, account.sessionCount == 0 else { return true }
             guard account.isEvictable else {
                 account.existingSpool?.delete([])
@@ -130,32 +139,54 @@ extension Shard {
             accounts[account.address] = nil
             return true
         }
+        // Where nothing can be forgotten yet there is no use in looking again before the next round.
+        sweepsSoon = idleAccounts.bytes > settings.idleBytes
     }
 }
 
-/// Accounts without a session, oldest first. An account may be in it more than once; what counts is that it is idle
-/// when its turn comes.
+/// Accounts without a session, each once, oldest first. What counts is that an account is idle when its turn comes.
 struct IdleAccounts {
     private static let age: Duration = .seconds(60)
-    private var list: [(account: LocalAccount, since: Instant)] = []
+
+    private struct Entry {
+        let account: LocalAccount
+        let since: Instant
+        /// As it was then; most are forgotten before they grow.
+        let bytes: Int
+    }
+
+    private var list: [Entry] = []
+    private(set) var bytes = 0
 
     var count: Int { list.count }
 
     mutating func append(_ account: LocalAccount, now: Instant) {
-        list.append((account, now))
+        account.idleSince = now
+        guard !account.isInIdleList else { return }
+        account.isInIdleList = true
+        let entry = Entry(account: account, since: now, bytes: account.byteCount)
+        list.append(entry)
+        bytes += entry.bytes
     }
 
     /// `forget` says whether the account is done with; otherwise it is kept for another round.
+    ///
+    /// - Parameter most: the bytes of those that stay.
     mutating func takeExpired(now: Instant, most: Int, _ forget: (LocalAccount) -> Bool) {
-        var kept: [(account: LocalAccount, since: Instant)] = []
+        var kept: [LocalAccount] = []
         var taken = 0
-        let excess = list.count - most
         for entry in list {
-            guard taken < excess || entry.since.advanced(by: Self.age) < now else { break }
+            let isTooMuch = bytes > most
+            guard isTooMuch || entry.since.advanced(by: Self.age) < now else { break }
             taken += 1
-            if !forget(entry.account) { kept.append((entry.account, now)) }
+            bytes -= entry.bytes
+            let account = entry.account
+            account.isInIdleList = false
+            // It was used in between.
+            let isYoung = now <= account.idleSince.advanced(by: Self.age)
+            if !isTooMuch && isYoung || !forget(account) { kept.append(account) }
         }
         list.removeFirst(taken)
-        list += kept
+        for account in kept { append(account, now: now) }
     }
 }

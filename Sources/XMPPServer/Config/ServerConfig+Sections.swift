@@ -263,10 +263,13 @@ public struct AccountsConfig: Sendable, Hashable {
     public var cache: Int
     /// Stanzas that wait for one account while it is loaded.
     public var inbox: Int
+    /// Bytes of them.
+    public var inboxBytes: Int
 
-    public init(cache: Int = 64 << 20, inbox: Int = 1000) {
+    public init(cache: Int = 64 << 20, inbox: Int = 1000, inboxBytes: Int = 1 << 20) {
         self.cache = cache
         self.inbox = inbox
+        self.inboxBytes = inboxBytes
     }
 
     init(from section: inout ConfigSection) {
@@ -277,5 +280,8 @@ public struct AccountsConfig: Sendable, Hashable {
         inbox = section.int(
             "inbox", default: value.inbox, in: 10...100_000,
             "Most stanzas that wait for one account while it is read from disk.")
+        inboxBytes = section.bytes(
+            "inbox_bytes", default: value.inboxBytes, in: (64 << 10)...(1 << 30),
+            "Most bytes of them. Those of all accounts together are at most as many as `cache`.")
     }
 }

@@ -37,6 +37,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     private var speaking: [ClientSession] = []
     /// Accounts without a session, in the order in which they may be forgotten.
     var idleAccounts = IdleAccounts()
+    /// Bytes in the inboxes of all that is being read.
+    var inboxBytes = 0
+    var sweepsSoon = false
     var loadBudget = LoadBudget()
     /// Sessions that wait to be resumed.
     var detached = DetachedSessions()
@@ -250,10 +253,10 @@ struct KernelSettings: Sendable {
     let name: String
     /// By virtual host.
     let auth: [String: AuthConfig]
-    /// Accounts without a session that one loop keeps in memory.
-    var idleAccounts: Int
-    /// Stanzas that may wait for an account while it is read.
-    var inbox: Int
+    /// Bytes of accounts without a session that one loop keeps in memory.
+    var idleBytes: Int
+    /// What may wait for one account, or one entity of a module, while it is read.
+    var inbox: InboxLimits
     /// Bytes that may wait in memory for the detached sessions of one loop.
     var detachedBytes: Int
 
@@ -262,8 +265,10 @@ struct KernelSettings: Sendable {
         streamManagement = config.streamManagement
         name = config.hosts.first?.name ?? ""
         auth = Dictionary(config.hosts.map { ($0.name, $0.auth) }) { first, _ in first }
-        idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
-        inbox = config.accounts.inbox
+        idleBytes = config.accounts.cache / max(1, loops)
+        inbox = InboxLimits(
+            stanzas: config.accounts.inbox, bytes: config.accounts.inboxBytes,
+            total: max(config.accounts.inboxBytes, idleBytes))
         detachedBytes = config.streamManagement.detachedBytes / max(1, loops)
     }
 }

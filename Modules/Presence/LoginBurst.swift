@@ -1,0 +1,72 @@
+internal import ModuleKit
+
+/// What a session that becomes available is told (RFC 6121 §4.2.2, §3.1.3): where the account's other sessions are,
+/// then what its contacts answer to probes, then who wants to see it. In portions, for there may be a thousand contacts
+/// and the client may read slowly.
+final class LoginBurst {
+    private static let portion = 25
+
+    private enum Stage {
+        /// The resources that are left.
+        case sessions([String])
+        /// The last contact that was asked, the last request that was shown.
+        case contacts(after: BareJID?)
+        case requests(after: BareJID?)
+    }
+
+    private let contacts: any ContactService
+    private let probe: Stanza
+    private var stage: Stage
+
+    private init(_ contacts: any ContactService, of session: any Session) {
+        self.contacts = contacts
+        var element = Element("presence", .client)
+        element[attribute: "type"] = "probe"
+        probe = Stanza(element)
+        var resources: [String] = []
+        session.account.forEachSession { if $0 !== session, $0.isAvailable { resources.append($0.address.resource) } }
+        stage = .sessions(resources)
+    }
+
+    static func begin(_ session: any Session, _ contacts: any ContactService) {
+        let burst = LoginBurst(contacts, of: session)
+        session.state[LoginBurst.self] = burst
+        session.paced { burst.next(session) }
+    }
+
+    /// The session is not available any more: what has not been said is not said.
+    static func end(_ session: any Session) {
+        session.state[LoginBurst.self] = nil
+    }
+
+    /// Sends a portion; false: that was all, or there is no use in more.
+    private func next(_ session: any Session) -> Bool {
+        guard session.state[LoginBurst.self] === self else { return false }
+        let account = session.account
+        switch stage {
+        case .sessions(let resources):
+            for resource in resources.prefix(Self.portion) {
+                guard let other = account.session(resource), let presence = other.presence else { continue }
+                session.send(Envelope(presence.with(from: other.address, to: session.address)))
+            }
+            let rest = Array(resources.dropFirst(Self.portion))
+            stage = rest.isEmpty ? .contacts(after: nil) : .sessions(rest)
+        case .contacts(let last):
+            let portion = contacts.subscriptions(of: account, after: last, most: Self.portion)
+            for contact in portion {
+                // From the full address, so that the answer need not go to every session.
+                account.kernel.route(Envelope(probe.with(from: session.address, to: JID(contact))))
+            }
+            stage = portion.count < Self.portion ? .requests(after: nil) : .contacts(after: portion.last)
+        case .requests(let last):
+            let portion = contacts.pendingRequests(of: account, after: last, most: Self.portion)
+            for request in portion { session.send(Envelope(request.1)) }
+            guard portion.count == Self.portion else {
+                Self.end(session)
+                return false
+            }
+            stage = .requests(after: portion.last?.from)
+        }
+        return true
+    }
+}
