@@ -136,8 +136,8 @@ public final class SQLStorage: StorageBackend {
     public func submit(
         _ batch: [Mutation], then completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void
     ) {
-        guard !journal.submit(batch, completion) else { return }
-        DispatchQueue.global().async { completion(.failure(.closed)) }
+        guard let refusal = journal.submit(batch, completion) else { return }
+        Self.refusals.async { completion(.failure(refusal)) }
     }
 
     public func read<Value: Sendable>(
@@ -155,9 +155,12 @@ public final class SQLStorage: StorageBackend {
                 }
                 return { completion(result) }
             }, deadline: deadline)
-        guard !journal.read(owners, job) else { return }
-        DispatchQueue.global().async { completion(.failure(.closed)) }
+        guard let refusal = journal.read(owners, job) else { return }
+        Self.refusals.async { completion(.failure(refusal)) }
     }
+
+    /// Tells those who were not queued: on one thread, however many they are.
+    private static let refusals = DispatchQueue(label: "martlet.storage.refusals")
 
     public var isPressed: Bool { journal.isPressed }
 

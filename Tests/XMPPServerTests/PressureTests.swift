@@ -11,7 +11,7 @@ import XMPPServer
     private static let get = "<iq type='get' id='g'><query xmlns='jabber:iq:private'><a xmlns='urn:a'/></query></iq>"
     private static let ping = "<iq type='get' id='p'><ping xmlns='urn:xmpp:ping'/></iq>"
 
-    /// More than the soft mark, of nobody's rows.
+    /// More than the mark, of nobody's rows.
     private func press(_ server: TestServer) {
         let rows = (0..<20_001).map { Mutation.delete("private", OwnerID(.max), key: "\($0)") }
         server.storage.submit(rows) { _ in }
