@@ -21,6 +21,9 @@ public struct SQLOptions: Sendable {
     /// The database file. Its directory must exist; beside it appear files with `-wal`, `-shm` and `.lock` behind
     /// its name.
     public var path: String
+    /// Whether `open` makes a database where none is. A server says no: where one was, or where somebody has mistyped
+    /// its place, an empty one would be taken for it.
+    public var makesMissing = true
     /// Threads that read, 1...16.
     public var readers = 2
     /// Most rows in one transaction; a larger batch is a transaction of its own.
@@ -70,6 +73,7 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .recovered(let pages): "recovered \(pages) pages of the log after an unclean stop"
+        case .migrated(0, let to): "new database, schema \(to)"
         case .migrated(let from, let to): "schema \(from) is now schema \(to)"
         case .batchesFail(let error): "batches fail: \(error)"
         case .batchesSucceed(let failed): "batches succeed again, after \(failed) failed"

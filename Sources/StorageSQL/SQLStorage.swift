@@ -11,7 +11,7 @@ public final class SQLStorage: StorageBackend {
     private let journal: Journal
     private let options: SQLOptions
 
-    /// Opens the database, and makes it if there is none.
+    /// Opens the database, and makes it if there is none and the options do not forbid it.
     ///
     /// Takes milliseconds whatever its size, unless the verification is `.full`. Blocks; not for an event loop.
     ///
@@ -60,6 +60,7 @@ public final class SQLStorage: StorageBackend {
         let options = file.options
         var state = try file.state()
         if state == .absent {
+            guard options.makesMissing else { throw .damaged("\(options.path) is missing") }
             try file.make(internals.migrations)
             options.report(.migrated(from: 0, to: internals.migrations.count))
             state = .present(hasLog: false)

@@ -63,7 +63,9 @@ extension Writer {
     }
 
     /// Oldest stamp first; a body goes with its last reference.
-    func expire(_ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int) throws(StorageError) -> MutationOutcome {
+    func expire(
+        _ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int
+    ) throws(StorageError) -> MutationOutcome {
         let limit = min(max(limit, 0), 10_000)
         var count = 0
         // References of removed accounts go along without being counted; they must not make the batch long.

@@ -42,7 +42,8 @@ final class MartletServer: RunningServer {
             host.certificate.map {
                 // The handshake names the host in its ASCII form.
                 TLSContext.Certificate(
-                    hosts: [host.name] + [SelfSignedCertificate.ascii(host.name)].compactMap { $0 }, chainFile: $0.certificate,
+                    hosts: [host.name] + [SelfSignedCertificate.ascii(host.name)].compactMap { $0 },
+                    chainFile: $0.certificate,
                     keyFile: $0.key,
                     clients: $0.authorities.map { TLSContext.Clients(host: host.name, authoritiesFile: $0) })
             }
