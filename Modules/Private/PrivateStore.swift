@@ -11,7 +11,9 @@ final class PrivateStore {
         var bytes: Int
     }
 
-    private var waiting: [() -> Void] = []
+    /// Sets that wait for the one under way. All together they are no larger than what may be kept.
+    private var waiting: [(work: () -> Void, bytes: Int)] = []
+    private var waitingBytes = 0
     private var isBusy = false
 
     static func of(_ account: any Account) -> PrivateStore {
@@ -62,14 +64,18 @@ final class PrivateStore {
 
     // MARK: Set
 
-    func set(_ elements: [Element], _ limits: Limits, _ account: any Account, _ responder: IQResponder) {
+    /// - Parameter bytes: what the request costs while it waits.
+    func set(
+        _ elements: [Element], bytes: Int, _ limits: Limits, _ account: any Account, _ responder: IQResponder
+    ) {
         let work: () -> Void = { [self] in change(elements, limits, account, responder) }
         guard isBusy else {
             isBusy = true
             return work()
         }
-        // A session has one at a time, so there are not many.
-        waiting.append(work)
+        guard waitingBytes + bytes <= limits.bytes else { return responder.answer(.failure(.resourceConstraint)) }
+        waiting.append((work, bytes))
+        waitingBytes += bytes
     }
 
     private func next() {
@@ -77,7 +83,9 @@ final class PrivateStore {
             isBusy = false
             return
         }
-        waiting.removeFirst()()
+        let (work, bytes) = waiting.removeFirst()
+        waitingBytes -= bytes
+        work()
     }
 
     private func change(_ elements: [Element], _ limits: Limits, _ account: any Account, _ responder: IQResponder) {

@@ -72,7 +72,8 @@ final class Roster: Weighed {
         let growth = RosterExtent.growth(of: new, over: old)
         let all = extent + coming + growth
         let isEdit = old?.isHidden != false || new.ownText > (old?.ownText ?? 0)
-        return (growth.items <= 0 || all.items <= limits.items) && (growth.requests <= 0 || all.requests <= limits.requests)
+        return (growth.items <= 0 || all.items <= limits.items)
+            && (growth.requests <= 0 || all.requests <= limits.requests)
             && (!isEdit || growth.bytes <= 0 || all.bytes <= limits.bytes)
     }
 

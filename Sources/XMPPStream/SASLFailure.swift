@@ -16,7 +16,7 @@ public struct SASLFailure: Error, Hashable, Sendable {
 
     public enum Cause: String, Hashable, Sendable, CaseIterable {
         /// A password, or the proof of one, was compared: a guess. Also where there is no such account.
-        case wrongPassword = "wrong-password"
+        case wrongPassword = "password"
         /// The client wants to bind a channel in a way that the server does not know (`tls-unique`).
         case unknownBinding = "unknown-channel-binding"
         /// Client and server do not see the same channel.

@@ -49,18 +49,17 @@ import Testing
         let romeo = try server.login("romeo@example.org/orchard")
         _ = try server.login("online@example.org/here")
         try server.login("detached@example.org/there", management: true).cut()
+        let everybody = Dictionary(uniqueKeysWithValues: Self.accounts.map { ($0, "service-unavailable") })
         for type in ["chat", "normal", "headline", "groupchat", "error"] {
             for resource in ["", "/absent"] {
                 let answers = answers(server, romeo, type, content, to: resource)
                 let expected: [String: String] =
                     switch type {
                     // RFC 6121 §8.5.2.1.1, §8.5.3.2.1: a mistake, whoever it is for.
-                    case "groupchat":
-                        Dictionary(uniqueKeysWithValues: Self.accounts.map { ($0, "service-unavailable") })
+                    case "groupchat": everybody
                     case "headline", "error": [:]
                     // §8.5.3.2.1: it was meant for that client and for no other.
-                    case "normal" where isKept && !resource.isEmpty:
-                        Dictionary(uniqueKeysWithValues: Self.accounts.map { ($0, "service-unavailable") })
+                    case "normal" where isKept && !resource.isEmpty: everybody
                     // §8.5.1: the one thing that the sender of what would be kept has to know.
                     default: isKept ? ["nobody": "service-unavailable"] : [:]
                     }

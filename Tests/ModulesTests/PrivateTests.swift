@@ -166,4 +166,27 @@ import XMPPServer
         #expect(answer?.elements.first?.attributes.count == 4000)
         await server.stop()
     }
+
+    @Test func `what waits for the disk is bounded in bytes`() async throws {
+        let server = try await TestServer(standardModules, config: ["private": options(["bytes": "8KiB"])])
+        let clients = try (0..<10).map { try server.login("romeo@example.org/\($0)", priority: nil) }
+        server.storage.set(.stalled)
+        for (index, client) in clients.enumerated() {
+            let text = String(repeating: "x", count: 2000)
+            client.send(
+                """
+                <iq type='set' id='s'><query xmlns='jabber:iq:private'><e xmlns='urn:e:\(index)'>\(text)</e></query></iq>
+                """)
+        }
+        server.settle()
+        let refused = clients.count { $0.inbox.contains { $0[attribute: "type"] == "error" } }
+        #expect((5...7).contains(refused))
+        server.storage.set(.none)
+        server.settle()
+        #expect(clients.count { $0.inbox.contains { $0[attribute: "type"] == "result" } } == 10 - refused)
+        // The line has come to its end, and there is room again.
+        let brief = "<query xmlns='jabber:iq:private'><e xmlns='urn:e:0'>y</e></query>"
+        #expect(clients[0].refusal(server, "set", brief) == nil)
+        await server.stop()
+    }
 }

@@ -122,9 +122,7 @@ import Testing
         await server.stop()
     }
 
-    @Test func `one stream makes as many accounts as the operator allows, and a refused name is none of them`()
-        async throws
-    {
+    @Test func `one stream makes as many accounts as the operator allows, refused names apart`() async throws {
         let server = try await server(["per_stream": "3"])
         let stranger = outside(server)
         #expect(stranger.refusal(server, "set", form("romeo", "long enough")) == "conflict")

@@ -42,8 +42,9 @@ import Testing
         again.inbox = []
         again.send("<presence type='subscribe' to='c2@example.net'/>")
         next.settle()
-        #expect(again.inbox.first { $0.name == "presence" }?.first("error", .client)?.elements.first?.name
-            != "resource-constraint")
+        #expect(
+            again.inbox.first { $0.name == "presence" }?.first("error", .client)?.elements.first?.name
+                != "resource-constraint")
         await next.stop()
     }
 

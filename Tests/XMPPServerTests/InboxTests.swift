@@ -52,11 +52,13 @@ import Testing
         await server.stop()
     }
 
-    /// Eight accounts with rosters of a hundred kilobytes are too much for half a megabyte, and as many small ones are not.
+    /// Eight accounts with rosters of a hundred kilobytes are too much for half a megabyte; as many small ones are not.
     @Test(arguments: [true, false])
     func `accounts that nobody uses are kept by what they weigh`(_ isHeavy: Bool) async throws {
         let names = (0..<8).map { "u\($0)" }
-        let server = try await TestServer([RosterModule.self], accounts: names, loops: 1) { $0.accounts.cache = 1 << 19 }
+        let server = try await TestServer([RosterModule.self], accounts: names, loops: 1) {
+            $0.accounts.cache = 1 << 19
+        }
         for name in names {
             let client = try server.login("\(name)@example.org/x")
             for index in 0..<(isHeavy ? 100 : 1) {
