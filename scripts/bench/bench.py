@@ -23,6 +23,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import misbehave  # noqa: E402
 import peers  # noqa: E402
 import rows as plan  # noqa: E402
 import table  # noqa: E402
@@ -69,12 +70,13 @@ class Bench:
     def accounts(self):
         return 4_000 if self.quick else 12_000
 
-    def make(self, name):
+    def make(self, name, accounts=None):
+        accounts = accounts or self.accounts()
         if name == "relay":
             return Relay(self.binaries, self.loops, self.split)
         if name == "martlet":
-            return Martlet(self.binaries, self.accounts(), self.loops)
-        return {"ejabberd": peers.Ejabberd, "prosody": peers.Prosody}[name](self.accounts())
+            return Martlet(self.binaries, accounts, self.loops)
+        return {"ejabberd": peers.Ejabberd, "prosody": peers.Prosody}[name](accounts)
 
     def load(self, server, run):
         """One measurement: the report of the load generator; None: it failed, which is noted."""
@@ -168,6 +170,35 @@ class Bench:
         self.figures[plan.HOSTS_ROW.key] = {"martlet": memory}
         self.rows.append((plan.HOSTS_ROW, plan.HOSTS_ROW.title.format(hosts=plan.HOSTS)))
 
+    def measure_misbehaviour(self, kind):
+        """What others feel while one client misbehaves; each server is a fresh one, with few accounts."""
+        say(f"beside {misbehave.TITLES[kind]}")
+        found = {}
+        for name in self.subjects:
+            if name != "martlet" and (name == "relay" or kind not in misbehave.ON_PEERS):
+                continue
+            say(f"  {name}: {kind}")
+            server = self.make(name, misbehave.ACCOUNTS)
+            try:
+                misbehave.prepare(server, kind)
+                server.start()
+                found[name] = misbehave.measure(server, kind, 2 * self.seconds)
+            except BenchError as error:
+                self.complain(f"{name}: {error}")
+                continue
+            finally:
+                server.discard()
+            self.reports.append({"label": name, **found[name]})
+        for row in misbehave.rows(kind):
+            self.figures[row.key] = {name: report[row.metric] for name, report in found.items()}
+            self.rows.append((row, row.title))
+
+    def wanted_misbehaviour(self):
+        if self.subjects == ["relay"]:
+            return []
+        return [kind for kind in misbehave.TITLES
+                if self.wanted(misbehave.rows(kind), misbehave.GROUP) or kind in self.only]
+
     def wanted(self, rows, group=None):
         return self.only is None or group in self.only or any(row.key in self.only for row in rows)
 
@@ -185,7 +216,7 @@ class Bench:
         names = {"martlet-load"}
         if any(not run.alone for run in self.wanted_runs()):
             names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
-        if self.wants_start() or self.wants_hosts():
+        if self.wants_start() or self.wants_hosts() or "martlet" in self.subjects and self.wanted_misbehaviour():
             names.add("martlet")
         return sorted(names)
 
@@ -207,6 +238,8 @@ class Bench:
                 self.measure_start()
             if self.wants_hosts():
                 self.measure_hosts()
+            for kind in self.wanted_misbehaviour():
+                self.measure_misbehaviour(kind)
         finally:
             for server in self.servers.values():
                 server.discard()

@@ -57,6 +57,7 @@ class Server:
         self.port = free_port()
         self.tls_port = free_port()
         self.process = None
+        self.variables = {}
         self.log = os.path.join(self.folder, f"{self.name}.log")
         self.prepare()
 
@@ -67,7 +68,7 @@ class Server:
         raise NotImplementedError
 
     def environment(self):
-        return dict(os.environ)
+        return dict(os.environ, **self.variables)
 
     def is_ready(self):
         return is_listening(self.port)
@@ -220,11 +221,15 @@ class Martlet(Server):
     def serve_hosts(self, count):
         """Goes over to so many hosts, all of one config."""
         self.stop()
+        names = ", ".join([HOST] + [f"h{number}.{HOST}" for number in range(1, count)])
+        self.configure(f"hosts: [{HOST}]", f"hosts: [{names}]")
+
+    def configure(self, line, other):
+        """Writes another line into the config; the next start reads it."""
         with open(self.config) as config:
             text = config.read()
-        names = ", ".join([HOST] + [f"h{number}.{HOST}" for number in range(1, count)])
         with open(self.config, "w") as config:
-            config.write(text.replace(f"hosts: [{HOST}]", f"hosts: [{names}]", 1))
+            config.write(text.replace(line, other, 1))
 
     def anonymous_memory(self):
         """Bytes that are the process's own, once it has been quiet for a while."""
