@@ -39,34 +39,55 @@ final class LoginBurst {
         session.state[LoginBurst.self] = nil
     }
 
-    /// Sends a portion; false: that was all, or there is no use in more.
+    /// Sends a portion, of as many stages as it has room for: mostly it is all there is, and told in the turn of the
+    /// presence. False: that was all, or there is no use in more.
     private func next(_ session: any Session) -> Bool {
         guard session.state[LoginBurst.self] === self else { return false }
+        var room = Self.portion
+        while room > 0 {
+            let count = send(room, to: session)
+            guard let following = count < room ? nextStage : stage else {
+                Self.end(session)
+                return false
+            }
+            stage = following
+            room -= count
+        }
+        return true
+    }
+
+    private var nextStage: Stage? {
+        switch stage {
+        case .sessions: .contacts(after: nil)
+        case .contacts: .requests(after: nil)
+        case .requests: nil
+        }
+    }
+
+    /// How many of the stage there were to be sent; less than there was room for: it is over.
+    private func send(_ room: Int, to session: any Session) -> Int {
         let account = session.account
         switch stage {
         case .sessions(let resources):
-            for resource in resources.prefix(Self.portion) {
+            for resource in resources.prefix(room) {
                 guard let other = account.session(resource), let presence = other.presence else { continue }
                 session.send(Envelope(presence.with(from: other.address, to: session.address)))
             }
-            let rest = Array(resources.dropFirst(Self.portion))
-            stage = rest.isEmpty ? .contacts(after: nil) : .sessions(rest)
+            stage = .sessions(Array(resources.dropFirst(room)))
+            return min(room, resources.count)
         case .contacts(let last):
-            let portion = contacts.subscriptions(of: account, after: last, most: Self.portion)
+            let portion = contacts.subscriptions(of: account, after: last, most: room)
             for contact in portion {
                 // From the full address, so that the answer need not go to every session.
                 account.kernel.route(Envelope(probe.with(from: session.address, to: JID(contact))))
             }
-            stage = portion.count < Self.portion ? .requests(after: nil) : .contacts(after: portion.last)
+            stage = .contacts(after: portion.last ?? last)
+            return portion.count
         case .requests(let last):
-            let portion = contacts.pendingRequests(of: account, after: last, most: Self.portion)
+            let portion = contacts.pendingRequests(of: account, after: last, most: room)
             for request in portion { session.send(Envelope(request.1)) }
-            guard portion.count == Self.portion else {
-                Self.end(session)
-                return false
-            }
-            stage = .requests(after: portion.last?.from)
+            stage = .requests(after: portion.last?.from ?? last)
+            return portion.count
         }
-        return true
     }
 }
