@@ -49,8 +49,9 @@ public struct RosterModule: Module {
             else { return .next }
             return .reject(.forbidden)
         }
-        host.iq(.get, .roster, "query", at: [.account], from: .ownAccount) { request throws(StanzaError) in
-            try get(request)
+        host.iq(.get, .roster, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
+            request, responder throws(StanzaError) in
+            try get(request, responder)
         }
         let limits = options.limits
         host.iq(.set, .roster, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
@@ -63,12 +64,31 @@ public struct RosterModule: Module {
         host.provide((any ContactService).self, Contacts(limits: limits))
     }
 
+    /// A roster of more bytes is answered with when the client has read what was sent to it before, and the loop has
+    /// looked after others.
+    private static let longest = 16 << 10
+
     /// RFC 6121 §2.1.3, §2.2 and §2.6.
-    private func get(_ request: IQRequest) throws(StanzaError) -> Element? {
-        // Who comes without a name has no contacts; clients ask all the same, and some end when they are refused.
-        if request.account?.isTemporary == true { return Element("query", .roster) }
+    private func get(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
+        // An anonymous account has no contacts; clients ask all the same, and some end when they are refused.
+        if request.account?.isTemporary == true { return responder.answer(.success(Element("query", .roster))) }
         guard let roster = request.account?.state[Roster.self] else { throw .itemNotFound }
         guard request.payload.firstElement == nil else { throw .badRequest }
+        guard let session = request.session, roster.extent.bytes > Self.longest else {
+            return answer(request, roster, responder)
+        }
+        var isFirst = true
+        session.paced {
+            if isFirst {
+                isFirst = false
+                return true
+            }
+            answer(request, roster, responder)
+            return false
+        }
+    }
+
+    private func answer(_ request: IQRequest, _ roster: Roster, _ responder: IQResponder) {
         if let session = request.session { _ = session.state.obtain(RosterInterest.self) { RosterInterest() } }
         let items = roster.items
         if let session = request.session, let version = request.payload.attribute("ver"),
@@ -77,14 +97,14 @@ public struct RosterModule: Module {
             let missed = items.filter { $0.revision > number }
             // Whatever is shorter: what the client missed, or everything.
             if missed.count * 2 <= roster.count || missed.isEmpty {
-                catchUp(session, missed, roster)
-                return nil
+                responder.answer(.success(nil))
+                return catchUp(session, missed, roster)
             }
         }
         var query = Element("query", .roster)
         query[attribute: "ver"] = roster.versions.text
         for item in items where !item.isHidden { query.append(item.element) }
-        return query
+        responder.answer(.success(query))
     }
 
     /// Behind the empty result, one push for each item, oldest change first (RFC 6121 §2.6.3); as the client reads them.
