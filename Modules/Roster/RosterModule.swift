@@ -38,16 +38,8 @@ public struct RosterModule: Module {
         host.loadAccount(Roster.self) { snapshot, owner throws(StorageError) in
             Moved(Roster(of: owner, rows: try snapshot.entries(Self.store, owner)))
         }
-        // RFC 6121 §2.3.3: nobody reads or changes the roster of somebody else. Said here, before it can matter
-        // whether there is such an account. A full address is a client's: it answers itself, and where it is not there
-        // the server does (§8.5.3).
         host.received.add(.admit, on: .iq.of(.get, .set).with(.roster)) { event in
-            let stanza = event.envelope.stanza
-            let own = event.session.address.bare
-            guard let to = stanza.to, to.isBare, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
-                stanza.payload?.namespace == .roster
-            else { return .next }
-            return .reject(.forbidden)
+            mayAsk(event.envelope.stanza, event.session.address.bare)
         }
         host.iq(.get, .roster, "query", at: [.account], from: .ownAccount) { request throws(StanzaError) in
             try get(request)
@@ -61,6 +53,17 @@ public struct RosterModule: Module {
             edit.begin(roster, account, responder, limits)
         }
         host.provide((any ContactService).self, Contacts(limits: limits))
+    }
+
+    /// RFC 6121 §2.3.3: nobody reads or changes the roster of somebody else. Said before it can matter whether there is
+    /// such an account. A full address is a client's: it answers itself, and where it is not there the server does
+    /// (§8.5.3). A set would be a forged push to it (§2.1.6), so it finds nobody there.
+    private func mayAsk(_ stanza: Stanza, _ own: BareJID) -> Verdict {
+        guard let to = stanza.to, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
+            stanza.payload?.namespace == .roster
+        else { return .next }
+        if to.isBare { return .reject(.forbidden) }
+        return stanza.type == .set ? .reject(.serviceUnavailable) : .next
     }
 
     /// RFC 6121 §2.1.3, §2.2 and §2.6.

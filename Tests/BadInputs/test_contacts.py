@@ -203,7 +203,8 @@ def test_line_19_a_roster_push_of_a_stranger_does_not_arrive(server):
         alice = await here(server, "alice", "home")
         mallory = await here(server, "mallory")
         payload = item("<item jid='evil@other.example' subscription='both'/>")
-        assert await refusal(mallory, "set", payload, to=alice.jid) == "forbidden"
+        assert await refusal(mallory, "set", payload, to=alice.jid) == "service-unavailable"
+        assert await refusal(mallory, "set", payload, to=f"{alice.bare}/absent") == "service-unavailable"
         assert await refusal(mallory, "set", payload, to=alice.bare) == "forbidden"
         await alice.ping()
         assert not alice.stream.events

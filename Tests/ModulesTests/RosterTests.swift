@@ -86,7 +86,7 @@ import XMPPServer
 
     /// RFC 6121 §2.3.3 for the account; §8.5.3 for a client, which answers for itself.
     @Test(arguments: ["get", "set"])
-    func `a roster request to somebody else's client is the client's, and unavailable where there is none`(
+    func `a roster request to somebody else's client is unavailable where there is none, and a push is none`(
         _ type: String
     ) async throws {
         let server = try await TestServer(standardModules)
@@ -99,7 +99,12 @@ import XMPPServer
         for address in ["juliet@example.org", "mercutio@example.org", "nobody@example.org"] {
             #expect(romeo.refusal(server, type, query, to: address) == "forbidden", "\(address)")
         }
+        if type == "set" {
+            // RFC 6121 §2.1.6: it would be a forged push.
+            #expect(romeo.refusal(server, type, query, to: "juliet@example.org/balcony") == "service-unavailable")
+        }
         #expect(juliet.inbox.isEmpty)
+        guard type == "get" else { return _ = await server.stop() }
         romeo.send("<iq type='\(type)' id='r' to='juliet@example.org/balcony'>\(query)</iq>")
         server.settle()
         try juliet.expect("<iq type='\(type)' id='r' from='romeo@example.org/orchard'>\(query)</iq>")

@@ -65,8 +65,8 @@ final class LocalAccount: Account {
         let size =
             switch waiting {
             case .envelope(let envelope): envelope.stanza.byteCount
-            // Of a client that logs in, which is bounded by itself.
-            case .work: 256
+            // Of a client that logs in, which is bounded by itself and must not be kept out by what others send.
+            case .work: 0
             }
         return inbox.append(waiting, size, in: shard)
     }
