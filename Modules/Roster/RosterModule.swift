@@ -103,7 +103,7 @@ public struct RosterModule: Module {
                 var rest = contacts[...]
                 session.paced {
                     for contact in rest.prefix(25) {
-                        // What has changed since then has been pushed by itself.
+                        // A later change has been pushed by itself.
                         guard let item = roster[contact], item.revision <= last else { continue }
                         session.push(RosterWriter.pushed(item, version: roster.versions.text(of: item.revision)))
                     }

@@ -4,7 +4,7 @@ import Testing
 
 @testable import XMPPServer
 
-/// Between a login and its session: what has become of the account decides, not what it was.
+/// Between a login and its session the account may change.
 @Suite struct ExpiredCredentialTests {
     enum Change: CaseIterable, Sendable { case password, removal, removalAndCreation }
     enum Mechanism: CaseIterable, Sendable { case scram, plain, external }

@@ -26,7 +26,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var isHeld = false
     /// Who has authenticated and not been told yet.
     var authenticated: C2SNegotiation.Authenticated?
-    /// What it authenticated with; nil for who has no name.
+    /// The account and password that it has shown; nil without a name.
     var credential: CredentialStamp?
     /// A password that is being tried.
     var attempt: LoginThrottle.Attempt?
@@ -284,8 +284,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         session.watchSilence()
     }
 
-    /// Whether what the client authenticated with would still let it in: since then the password may have been changed,
-    /// or the account removed and another one made of that name.
+    /// Whether the client could still authenticate. Since then the password may have been changed, or the account removed
+    /// and another one made of that name.
     private func isStillAllowed(_ account: LocalAccount) -> Bool {
         guard let current = account.credential else { return account.isTemporary && temporary != nil }
         return !shard.changedAccounts.contains(account.address) && credential?.isValid(for: current) == true
