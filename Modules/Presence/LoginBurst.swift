@@ -1,8 +1,8 @@
 internal import ModuleKit
 
-/// What a session that becomes available is told (RFC 6121 §4.2.2, §3.1.3): where the account's other sessions are,
-/// then what its contacts answer to probes, then who wants to see it. In portions, for there may be a thousand contacts
-/// and the client may read slowly.
+/// The bulk for a session that becomes available (RFC 6121 §4.2.2, §3.1.3): the presences of the account's other
+/// sessions, probes to its contacts, then the requests for a subscription. In portions, for there may be a thousand
+/// contacts and the client may read slowly.
 final class LoginBurst {
     private static let portion = 25
 
@@ -34,7 +34,7 @@ final class LoginBurst {
         session.paced { burst.next(session) }
     }
 
-    /// The session is not available any more: what has not been said is not said.
+    /// The session is not available any more: the rest is not sent.
     static func end(_ session: any Session) {
         session.state[LoginBurst.self] = nil
     }

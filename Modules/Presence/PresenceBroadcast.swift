@@ -15,7 +15,7 @@ struct PresenceBroadcast {
         let isInitial = !session.isAvailable
         session.presence = stanza
         session.priority = priority
-        // RFC 6121 §4.2.2: with its first presence a session learns who else is there.
+        // RFC 6121 §4.2.2: after its first presence a session gets the presences of others.
         if isInitial { LoginBurst.begin(session, contacts) }
         send(stanza, from: session)
     }

@@ -59,11 +59,11 @@ public struct PresenceModule: Module {
         }
     }
 
-    /// What is too large is refused before anybody keeps it or hears it. That a client goes is said all the same, without
-    /// what it has to say of it: no error answers that (RFC 6121 §4.5), and it is not there any more.
+    /// A presence that is too large is refused before anybody keeps it or hears it. Only `unavailable` goes on, without
+    /// its content: no error answers it (RFC 6121 §4.5), and the client is not there any more.
     private func limit(_ event: inout Received, _ size: Int) -> Verdict {
         let stanza = event.envelope.stanza
-        // The server's own measure is a little more than what was written.
+        // The server's own measure is a little more than the bytes on the wire.
         guard stanza.byteCount > size + 512 else { return .next }
         switch stanza.type {
         case .unavailable:

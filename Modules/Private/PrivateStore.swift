@@ -11,7 +11,7 @@ final class PrivateStore {
         var bytes: Int
     }
 
-    /// Sets that wait for the one under way. All together they are no larger than what may be kept.
+    /// Sets that wait for the one under way. All together they have at most the bytes that may be kept.
     private var waiting: [(work: () -> Void, bytes: Int)] = []
     private var waitingBytes = 0
     private var isBusy = false
@@ -64,7 +64,7 @@ final class PrivateStore {
 
     // MARK: Set
 
-    /// - Parameter bytes: what the request costs while it waits.
+    /// - Parameter bytes: the cost of the request while it waits.
     func set(
         _ elements: [Element], bytes: Int, _ limits: Limits, _ account: any Account, _ responder: IQResponder
     ) {

@@ -31,7 +31,7 @@ final class Roster: Weighed {
         /// Of it, the request, in sixteens of bytes.
         var request: UInt8
 
-        /// What the user has of it counts for the user; a request, and what is left of a removed item, does not.
+        /// Bytes that count for the user. A request does not count, and neither does the rest of a removed item.
         var size: Int { traits.contains(.hidden) ? 0 : max(0, Int(length) - Int(request) * 16) }
     }
 
@@ -57,9 +57,9 @@ final class Roster: Weighed {
         }
     }
 
-    /// What there is of what has a limit.
+    /// Its size, in everything that has a limit.
     private(set) var extent = RosterExtent()
-    /// What is on its way to the disk.
+    /// Changes on their way to the disk.
     var coming = RosterExtent()
     /// Contacts and requests; without items that were removed and are remembered for clients that were away.
     private(set) var count = 0
@@ -67,7 +67,8 @@ final class Roster: Weighed {
 
     var byteCount: Int { text.capacity + entries.capacity * MemoryLayout<Entry>.stride + 512 }
 
-    /// Whether an item may become this one, with what is on its way. What makes it no larger always may.
+    /// Whether an item may become this one, together with the changes under way. A change that makes it no larger
+    /// always may.
     func hasRoom(for new: RosterItem, over old: RosterItem?, _ limits: RosterLimits) -> Bool {
         let growth = RosterExtent.growth(of: new, over: old)
         let all = extent + coming + growth
@@ -110,7 +111,7 @@ final class Roster: Weighed {
     /// All of it, by address, with what is hidden.
     var items: [RosterItem] { entries.indices.compactMap { item(at: $0) } }
 
-    /// What is remembered only for clients that were away.
+    /// Items that are remembered only for clients that were away.
     var removed: [RosterItem] {
         entries.indices.compactMap { entries[$0].traits.isNeeded ? nil : item(at: $0) }
     }

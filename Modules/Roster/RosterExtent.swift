@@ -30,7 +30,7 @@ struct RosterExtent: Hashable, Sendable {
     }
 }
 
-/// What one account may keep (RFC 6121 §2.3.3 leaves the numbers to the server).
+/// The limits of one account (RFC 6121 §2.3.3 leaves the numbers to the server).
 struct RosterLimits: Hashable, Sendable {
     var items: Int
     /// All items together.

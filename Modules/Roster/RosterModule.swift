@@ -38,16 +38,8 @@ public struct RosterModule: Module {
         host.loadAccount(Roster.self) { snapshot, owner throws(StorageError) in
             Moved(Roster(of: owner, rows: try snapshot.entries(Self.store, owner)))
         }
-        // RFC 6121 §2.3.3: nobody reads or changes the roster of somebody else. Said here, before it can matter
-        // whether there is such an account. A full address is a client's: it answers itself, and where it is not there
-        // the server does (§8.5.3).
         host.received.add(.admit, on: .iq.of(.get, .set).with(.roster)) { event in
-            let stanza = event.envelope.stanza
-            let own = event.session.address.bare
-            guard let to = stanza.to, to.isBare, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
-                stanza.payload?.namespace == .roster
-            else { return .next }
-            return .reject(.forbidden)
+            mayAsk(event.envelope.stanza, event.session.address.bare)
         }
         host.iq(.get, .roster, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
             request, responder throws(StanzaError) in
@@ -62,6 +54,16 @@ public struct RosterModule: Module {
             edit.begin(roster, account, responder, limits)
         }
         host.provide((any ContactService).self, Contacts(limits: limits))
+    }
+
+    /// RFC 6121 §2.3.3: nobody reads or changes the roster of somebody else. Said before it can matter whether there is
+    /// such an account. A full address is a client's: the client answers, under the address of the one that asks, and
+    /// where it is not there the server does (§8.5.3).
+    private func mayAsk(_ stanza: Stanza, _ own: BareJID) -> Verdict {
+        guard let to = stanza.to, to.isBare, to.domain == own.domain, !to.local.isEmpty, to.bare != own,
+            stanza.payload?.namespace == .roster
+        else { return .next }
+        return .reject(.forbidden)
     }
 
     /// A roster of more bytes is answered with when the client has read what was sent to it before, and the loop has
@@ -120,7 +122,7 @@ public struct RosterModule: Module {
                 var rest = contacts[...]
                 session.paced {
                     for contact in rest.prefix(25) {
-                        // What has changed since then has been pushed by itself.
+                        // A later change has been pushed by itself.
                         guard let item = roster[contact], item.revision <= last else { continue }
                         session.push(RosterWriter.pushed(item, version: roster.versions.text(of: item.revision)))
                     }

@@ -141,7 +141,7 @@ struct RosterChange: Sendable {
     let revision: Int64?
     let mutations: [Mutation]
     let isQuiet: Bool
-    /// What it adds to the roster; never less than nothing, for what is under way may fail.
+    /// Its addition to the roster; never negative, for a change under way may fail.
     let growth: RosterExtent
     /// The row is not kept.
     private let isGone: Bool

@@ -6,7 +6,7 @@ final class Turns {
     struct Turn {
         /// Of the account's own client; else something the contact sent.
         var isOwn: Bool
-        /// What it holds while it waits.
+        /// Bytes that it holds while it waits.
         var bytes = 0
         /// Calls `Turns.done` in the end.
         var begin: () -> Void

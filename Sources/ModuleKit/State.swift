@@ -18,8 +18,8 @@ public final class ProcessState: Sendable {
     }
 }
 
-/// State whose size somebody outside can change; what weighs nothing worth counting need not be weighed. Accounts are
-/// kept in memory by what they weigh.
+/// State that somebody outside can make larger. Accounts are kept in memory by their weight; small state need not be
+/// weighed.
 public protocol Weighed: AnyObject {
     /// Bytes of memory, roughly; cheap to ask.
     var byteCount: Int { get }

@@ -212,8 +212,8 @@ extension C2SNegotiation.Phase {
         return rejection
     }
 
-    /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5). Guesses are counted apart
-    /// from what tells nobody anything: there are clients that try six mechanisms before they come to a password.
+    /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5). Guesses are counted apart:
+    /// there are clients that try six mechanisms before they come to a password.
     private mutating func reject(
         _ failure: SASLFailure, _ account: BareJID?, _ facts: inout Facts, isGuess: Bool = false
     ) -> AuthenticationResult {

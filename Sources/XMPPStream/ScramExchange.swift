@@ -48,7 +48,7 @@ struct ScramExchange: Hashable, Sendable {
         }
         let isOurs = Crypto.isEqual(final.nonce, nonce)
         let isBound = Crypto.isEqual(final.channelBinding, expectedBinding)
-        // Whoever gets one of these learns nothing of the password: to the client they are all the same.
+        // To the client all of these are the same, so it learns nothing of the password by them.
         guard isOurs else { return .failure(.notAuthorized(.otherChallenge)) }
         guard isBound else { return .failure(.notAuthorized(.otherChannel)) }
         guard let found, !isFake else { return .failure(.notAuthorized) }

@@ -366,7 +366,7 @@ def test_what_binds_is_a_request_to_the_server(server, romeo, request_, answer):
 
 @pytest.mark.differs("prosody", "it closes the stream")
 def test_an_account_that_is_gone_binds_nothing(server, romeo):
-    """What its password opened is over with it."""
+    """Section 7.6.2.2: not-allowed."""
     server.add_accounts({"mercutio.streams": "pass-mercutio"})
 
     async def scene():
@@ -377,7 +377,7 @@ def test_an_account_that_is_gone_binds_nothing(server, romeo):
         try:
             await client.bind()
         except Failure as failure:
-            assert "not-authorized" in str(failure)
+            assert "not-allowed" in str(failure)
         else:
             raise AssertionError("bound")
         client.cut()

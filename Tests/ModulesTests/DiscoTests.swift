@@ -54,7 +54,7 @@ import Testing
             for address in ["example.org", "romeo@example.org"] {
                 let answer = try romeo.ask(server, "get", nameless, to: address)
                 #expect(answer?.elements == (try romeo.ask(server, "get", query, to: address))?.elements)
-                // XEP-0030 §3.2: what was asked is repeated.
+                // XEP-0030 §3.2: the question is repeated.
                 #expect(answer?[attribute: "node"] == "")
             }
             let strangers = mercutio.refusal(server, "get", query, to: "romeo@example.org")

@@ -4,7 +4,7 @@ import ModuleTesting
 import Roster
 import Testing
 
-/// What the sender of a message hears of its fate does not tell who is there, and mostly not who exists.
+/// The answer to a message tells its sender nothing of anybody's presence, and mostly nothing of the account.
 @Suite struct DiscretionTests {
     static let payloads: [(content: String, isKept: Bool)] = [
         ("<body>Hi</body>", true),
@@ -55,12 +55,12 @@ import Testing
                 let answers = answers(server, romeo, type, content, to: resource)
                 let expected: [String: String] =
                     switch type {
-                    // RFC 6121 §8.5.2.1.1, §8.5.3.2.1: a mistake, whoever it is for.
+                    // RFC 6121 §8.5.2.1.1, §8.5.3.2.1: a mistake at every address.
                     case "groupchat": everybody
                     case "headline", "error": [:]
                     // §8.5.3.2.1: it was meant for that client and for no other.
                     case "normal" where isKept && !resource.isEmpty: everybody
-                    // §8.5.1: the one thing that the sender of what would be kept has to know.
+                    // §8.5.1: the sender has to know that it is not kept.
                     default: isKept ? ["nobody": "service-unavailable"] : [:]
                     }
                 #expect(answers == expected, "\(type) to \(resource)")

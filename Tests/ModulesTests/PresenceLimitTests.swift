@@ -4,7 +4,7 @@ import ModuleTesting
 import Presence
 import Testing
 
-/// What a client may make others keep and read by its presence.
+/// A client's presence costs others a bounded number of bytes.
 @Suite struct PresenceLimitTests {
     private func fat(_ type: String = "", to: String = "", bytes: Int = 20_000) -> String {
         "<presence id='p'\(type.isEmpty ? "" : " type='\(type)'")\(to.isEmpty ? "" : " to='\(to)'")>"
@@ -96,7 +96,7 @@ import Testing
         server.settle()
         #expect(errors(romeo).count == 100 - 64)
         #expect(Set(errors(romeo)) == ["resource-constraint"])
-        // What is taken back makes room.
+        // Taking presence back makes room.
         for index in 0..<10 { romeo.send("<presence type='unavailable' to='juliet@example.org/\(index)\(long)'/>") }
         romeo.inbox = []
         for index in 0..<5 { romeo.send("<presence to='juliet@example.org/\(index)\(long)'/>") }

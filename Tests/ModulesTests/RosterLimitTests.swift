@@ -35,7 +35,7 @@ import Testing
         let next = try await TestServer(
             standardModules, config: ["roster": options(["bytes": "4KiB"])], memory: await server.stop())
         let again = try next.login("romeo@example.org/orchard")
-        // After the limit was lowered: what is there stays, and a subscription changes none of its text.
+        // After the limit was lowered the items stay, and a subscription changes none of their text.
         #expect(try count(next, again) == 8)
         #expect(again.refusal(next, "set", set("x@example.net")) == "resource-constraint")
         #expect(again.refusal(next, "set", set("c1@example.net", name: "brief")) == nil)

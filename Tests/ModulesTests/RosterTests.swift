@@ -86,7 +86,7 @@ import XMPPServer
 
     /// RFC 6121 §2.3.3 for the account; §8.5.3 for a client, which answers for itself.
     @Test(arguments: ["get", "set"])
-    func `a roster request to somebody else's client is the client's, and unavailable where there is none`(
+    func `a roster request to somebody else's client is unavailable where there is none, and the client's where it is`(
         _ type: String
     ) async throws {
         let server = try await TestServer(standardModules)

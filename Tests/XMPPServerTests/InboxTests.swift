@@ -6,7 +6,7 @@ import Testing
 
 @testable import XMPPServer
 
-/// What waits for accounts that are not in memory, and what is kept of those that nobody uses, is bounded in bytes.
+/// Inboxes of accounts that are not in memory, and the memory of unused accounts, are bounded in bytes.
 @Suite struct InboxTests {
     @Test func `an inbox is bounded in number, in bytes, and with all others of its loop`() async throws {
         let server = try await TestServer([]) { config in
@@ -77,7 +77,7 @@ import Testing
         #expect(isHeavy ? (2...5).contains(server.counts.accounts) : server.counts.accounts == 8)
         #expect(shard.idleAccounts.bytes <= 1 << 19)
         #expect(shard.idleAccounts.count == server.counts.accounts)
-        // Who comes again and again is there once.
+        // An account that comes again and again is in the list once.
         for _ in 0..<20 {
             let again = try server.login("u7@example.org/x")
             again.end()

@@ -1,14 +1,14 @@
 import ModuleKit
 import Synchronization
 
-/// Lets what is done to one account be done one after the other, from whatever thread it comes.
+/// Puts the changes of one account in a line. May be called from every thread.
 final class AccountTurns: Sendable {
     typealias Work = @Sendable (_ done: @escaping @Sendable () -> Void) -> Void
 
     /// More that wait for one account are refused.
     static let most = 100
 
-    /// What waits, by the account that something is being done to.
+    /// The work that waits, by the account of the work under way.
     private let waiting = Mutex<[BareJID: [Work]]>([:])
 
     /// Begins now, or when everything before it is done. False: too much waits.

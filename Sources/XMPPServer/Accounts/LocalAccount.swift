@@ -67,8 +67,8 @@ final class LocalAccount: Account {
         let size =
             switch waiting {
             case .envelope(let envelope): envelope.stanza.byteCount
-            // Of a client that logs in, which is bounded by itself.
-            case .work: 256
+            // A client that logs in. Logins are bounded by themselves, and stanzas of others must not keep them out.
+            case .work: 0
             }
         return inbox.append(waiting, size, in: shard)
     }
@@ -131,14 +131,14 @@ final class LocalAccount: Account {
         isResident && sessionList.isEmpty && inbox.isEmpty && storedSpool?.isBusy != true
     }
 
-    /// What opens it now; nil: nothing does.
+    /// The password that opens it now; nil: nothing does.
     var credential: CredentialStamp? { owner.map { CredentialStamp(owner: $0, generation: generation) } }
 
     func passwordChanged(_ generation: UInt32) {
         self.generation = max(self.generation, generation)
     }
 
-    /// Bytes of memory, roughly, without sessions and what waits.
+    /// Bytes of memory, roughly, without sessions and the inbox.
     var byteCount: Int {
         1024 + 2 * (address.local.utf8.count + address.domain.utf8.count) + state.byteCount
             + endedSessions.reduce(0) { $0 + $1.id.utf8.count + 32 }
@@ -213,8 +213,8 @@ final class LocalAccount: Account {
         }
     }
 
-    /// RFC 6121 §8.5.1, §8.5.2.2. What vanishes for an account that is away vanishes for one that there is not, else
-    /// strangers would tell them apart by it.
+    /// RFC 6121 §8.5.1, §8.5.2.2. A stanza that vanishes for an account that is away vanishes for no account as well.
+    /// Otherwise strangers could tell the two apart.
     private func nobodyTook(_ envelope: Envelope) {
         guard envelope.stanza.classification.storage != .vanish else { return }
         shard.bounce(envelope, .serviceUnavailable)

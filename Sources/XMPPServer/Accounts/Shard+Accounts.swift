@@ -123,7 +123,7 @@ extension Shard {
     func becameIdle(_ account: LocalAccount) {
         idleAccounts.append(account, now: loop.now)
         guard idleAccounts.bytes > settings.idleBytes, !sweepsSoon else { return }
-        // Not now: who calls may still have something to do with the account.
+        // Not now: the caller may still need the account.
         sweepsSoon = true
         loop.defer_ { [self] in sweep() }
     }
@@ -144,7 +144,7 @@ extension Shard {
     }
 }
 
-/// Accounts without a session, each once, oldest first. What counts is that an account is idle when its turn comes.
+/// Accounts without a session, each once, oldest first. An account is looked at when its turn comes.
 struct IdleAccounts {
     private static let age: Duration = .seconds(60)
 

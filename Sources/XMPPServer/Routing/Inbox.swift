@@ -8,7 +8,7 @@ struct InboxLimits: Hashable, Sendable {
     var total: Int
 }
 
-/// What waits while its addressee is read from disk, in the order in which it came. Bounded in number and in bytes, and
+/// Stanzas that wait while their addressee is read from disk, in order. Bounded in number and in bytes, and
 /// in bytes together with all other inboxes of the loop.
 struct Inbox<Waiting> {
     private var waiting: [Waiting] = []

@@ -255,7 +255,7 @@ struct KernelSettings: Sendable {
     let auth: [String: AuthConfig]
     /// Bytes of accounts without a session that one loop keeps in memory.
     var idleBytes: Int
-    /// What may wait for one account, or one entity of a module, while it is read.
+    /// The bounds of each inbox: of an account or a module's entity that is being read.
     var inbox: InboxLimits
     /// Bytes that may wait in memory for the detached sessions of one loop.
     var detachedBytes: Int

@@ -83,7 +83,7 @@ extension ClientNegotiation {
             let list = CredentialList(stored: record?.credentials ?? [])
             let keys = list.keys(request.hashes)
             let auth = shard.settings.auth[request.account.domain] ?? AuthConfig()
-            credential = record.map { CredentialStamp($0) }
+            credential = record.map { CredentialStamp(owner: $0.owner, generation: list.generation) }
             incomplete = record.flatMap { IncompleteCredentials($0, list, auth) }
             if keys.isEmpty, record != nil {
                 // To the client it is a wrong password; the operator may want to know better.

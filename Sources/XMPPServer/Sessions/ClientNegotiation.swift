@@ -26,7 +26,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var isHeld = false
     /// Who has authenticated and not been told yet.
     var authenticated: C2SNegotiation.Authenticated?
-    /// What it authenticated with; nil for who has no name.
+    /// The account and password that it has shown; nil without a name.
     var credential: CredentialStamp?
     /// A password that is being tried.
     var attempt: LoginThrottle.Attempt?
@@ -257,6 +257,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
 
     private func bind(_ request: BindRequest, _ account: LocalAccount?) {
         guard let account, !shard.isStopping else { return refuse(.resourceConstraint) }
+        // RFC 6120 §7.6.2.2. A name that was free may have become somebody's account since.
+        guard account.exists, account.isTemporary == (temporary != nil) else { return refuse(.notAllowed) }
         guard isStillAllowed(account) else { return expired() }
         var resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
@@ -282,12 +284,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         session.watchSilence()
     }
 
-    /// Whether what the client authenticated with would still let it in: since then the password may have been changed,
-    /// the account removed, another one made of that name, or one of the name that was free.
+    /// Whether the client could still authenticate. Since then the password may have been changed, or the account removed
+    /// and another one made of that name.
     private func isStillAllowed(_ account: LocalAccount) -> Bool {
-        guard account.isTemporary == (temporary != nil) else { return false }
-        if account.isTemporary { return true }
-        guard let current = account.credential else { return false }
+        guard let current = account.credential else { return account.isTemporary && temporary != nil }
         return !shard.changedAccounts.contains(account.address) && credential?.isValid(for: current) == true
     }
 
@@ -308,7 +308,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         }
         shard.whenResident(account) { [self] account in
             guard !isOver else { return }
-            if let account, !isStillAllowed(account) { return expired() }
+            if let account, account.exists, !isStillAllowed(account) { return expired() }
             guard let session = account?.resumable(request.previd), machine.resumed() else {
                 let h = account?.lastH(of: request.previd)
                 if let answer = machine.refuseResume(.itemNotFound, h: h) { transport.send(answer) }
