@@ -135,6 +135,26 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `a store full of what nobody will ever get takes a new message`() async throws {
+        let server = try await TestServer(
+            standardModules, config: ["offline": options(["expiry": "1h", "limit": "4"])])
+        let romeo = try server.login("romeo@example.org/orchard")
+        try await spoil(server, 2)
+        for body in ["old", "older"] { romeo.send(message(to: "juliet@example.org", body)) }
+        server.settle()
+        server.advance(by: .seconds(7200))
+        for number in 1...4 { romeo.send(message(to: "juliet@example.org", "\(number)")) }
+        server.settle()
+        try romeo.expectNo()
+        // What can be delivered counts: the next one is too much.
+        romeo.send(message(to: "juliet@example.org", "5"))
+        server.settle()
+        #expect(romeo.inbox.count { $0[attribute: "type"] == "error" } == 1)
+        let juliet = try server.login("juliet@example.org/balcony")
+        #expect(juliet.takeBodies() == ["1", "2", "3", "4"])
+        await server.stop()
+    }
+
     // MARK: Clocks that are wrong
 
     private func keep(_ server: TestServer, _ body: String, id: Int64, stamp: Int64) async throws {

@@ -49,6 +49,8 @@ final class AccountSpool: @unchecked Sendable {
     private var pageRows = 10
     /// Messages kept since the last page was asked for.
     private var keptSinceRead = 0
+    /// What is done when it is full.
+    var room = Room()
     /// The drain has sent everything up to this row.
     private var cursor: Int64 = 0
 
@@ -72,7 +74,9 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     /// Something in memory that must not be forgotten.
-    var isBusy: Bool { pending > 0 || isReading || !leased.isEmpty || browsing.isBusy }
+    var isBusy: Bool {
+        pending > 0 || isReading || !leased.isEmpty || browsing.isBusy || !room.waiting.isEmpty
+    }
 
     var shard: Shard { account.shard }
     var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
@@ -127,7 +131,7 @@ final class AccountSpool: @unchecked Sendable {
 
     private func appended(
         _ delivery: Delivery, _ result: Result<[MutationOutcome], StorageError>,
-        _ failed: (Delivery, StanzaError) -> Void
+        _ failed: @escaping (Delivery, StanzaError) -> Void
     ) {
         pending -= 1
         switch result {
@@ -136,7 +140,10 @@ final class AccountSpool: @unchecked Sendable {
             if case .shut = gate { account.drainToAnyone() }
         case .success:
             giveUp(delivery)
-            failed(delivery, .serviceUnavailable)
+            makeRoom { [self] isThere in
+                if isThere { return append(delivery, limit: policy.limit, failed: failed) }
+                failed(delivery, .serviceUnavailable)
+            }
         case .failure:
             giveUp(delivery)
             shard.counts.failedCommits += 1
@@ -159,6 +166,12 @@ final class AccountSpool: @unchecked Sendable {
         isDeletionDue = true
         let held = Confined(account)
         shard.loop.defer_ { self.deleteNow(of: held.value) }
+    }
+
+    /// The same without waiting for the end of the turn.
+    func deleteAtOnce(_ rows: [Int64]) {
+        undeleted += rows
+        if !undeleted.isEmpty { deleteNow(of: account) }
     }
 
     /// - Parameter account: kept alive until then.
