@@ -85,8 +85,20 @@ final class AccountSpool: @unchecked Sendable {
 
     /// Keeps a message that no session took.
     func keep(_ envelope: Envelope) {
-        // A full spool refuses at once: nothing of it waits for the disk. What sessions have does not count.
-        guard freeCount < policy.limit else { return shard.bounce(envelope, .serviceUnavailable) }
+        // A full spool refuses before anything waits for the disk. What sessions have does not count.
+        guard freeCount < policy.limit, room.waiting.isEmpty else {
+            return makeRoom { [self] isThere in
+                if isThere, freeCount < policy.limit {
+                    keepNow(envelope)
+                } else {
+                    shard.bounce(envelope, .serviceUnavailable)
+                }
+            }
+        }
+        keepNow(envelope)
+    }
+
+    private func keepNow(_ envelope: Envelope) {
         if case .open = gate { gate = .shut }
         keptSinceRead += 1
         append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) {
@@ -131,7 +143,7 @@ final class AccountSpool: @unchecked Sendable {
 
     private func appended(
         _ delivery: Delivery, _ result: Result<[MutationOutcome], StorageError>,
-        _ failed: @escaping (Delivery, StanzaError) -> Void
+        _ failed: (Delivery, StanzaError) -> Void
     ) {
         pending -= 1
         switch result {
@@ -140,10 +152,7 @@ final class AccountSpool: @unchecked Sendable {
             if case .shut = gate { account.drainToAnyone() }
         case .success:
             giveUp(delivery)
-            makeRoom { [self] isThere in
-                if isThere { return append(delivery, limit: policy.limit, failed: failed) }
-                failed(delivery, .serviceUnavailable)
-            }
+            failed(delivery, .serviceUnavailable)
         case .failure:
             giveUp(delivery)
             shard.counts.failedCommits += 1
