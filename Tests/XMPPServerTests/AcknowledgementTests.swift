@@ -221,7 +221,8 @@ import XMPPServer
         await server.stop()
     }
 
-    @Test func `more than a mebibyte waiting is resumed at the client's pace`() async throws {
+    /// Juliet's connection is gone, and 300 messages of 4 KB wait for her session.
+    private func manyWaiting() async throws -> (TestServer, romeo: TestClient, juliet: TestClient) {
         let server = try await TestServer(Self.modules) { $0.streamManagement.queueBytes = 16 << 20 }
         let romeo = try server.login("romeo@example.org/orchard", management: true)
         let juliet = try silent("juliet@example.org/balcony", server)
@@ -230,6 +231,11 @@ import XMPPServer
         let text = String(repeating: "x", count: 4096)
         for number in 0..<300 { romeo.send(chat("juliet@example.org/balcony", "\(number)", text)) }
         server.settle()
+        return (server, romeo, juliet)
+    }
+
+    @Test func `more than a mebibyte waiting is resumed at the client's pace`() async throws {
+        let (server, romeo, juliet) = try await manyWaiting()
         juliet.answersRequests = true
         juliet.logIn()
         server.settle()
@@ -244,14 +250,7 @@ import XMPPServer
     }
 
     @Test func `what a slow client leaves unread after a resumption does not end it`() async throws {
-        let server = try await TestServer(Self.modules) { $0.streamManagement.queueBytes = 16 << 20 }
-        let romeo = try server.login("romeo@example.org/orchard", management: true)
-        let juliet = try silent("juliet@example.org/balcony", server)
-        juliet.cut()
-        server.settle()
-        let text = String(repeating: "x", count: 4096)
-        for number in 0..<300 { romeo.send(chat("juliet@example.org/balcony", "\(number)", text)) }
-        server.settle()
+        let (server, _, juliet) = try await manyWaiting()
         juliet.logIn()
         for _ in 0..<40 { _ = server.simulation.step(&server.generator) }
         juliet.isReading = false
