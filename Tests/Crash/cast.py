@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+import time
 import xml.etree.ElementTree as ET
 
 from ledger import Ledger, Message, Receipt
@@ -54,7 +55,8 @@ class Person:
             self.ended = event.reason
         if not isinstance(event, ET.Element) or event.tag != MESSAGE:
             return False
-        if event.get("type") != "error":
+        # What nobody keeps has no id.
+        if event.get("type") != "error" and event.get("id"):
             receipt = self.ledger.receive(event.get("id", ""), self.stream, self.trial, self.moment)
             if receipt is not None:
                 self.arrivals.append(receipt)
@@ -83,45 +85,89 @@ class Person:
             await asyncio.sleep(0.005)
 
 
+# What nobody is owed the keeping of; `to` is a full address.
+ASIDES = (
+    "<iq type='result' id='x' to='{to}'/>",
+    "<iq type='get' id='x' to='{to}'><q xmlns='urn:example'/></iq>",
+    "<message type='chat' to='{to}'><composing xmlns='http://jabber.org/protocol/chatstates'/></message>",
+    "<message type='headline' to='{to}'><body>news</body></message>",
+    "<message type='chat' to='{to}'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>",
+    "<presence to='{to}'/>",
+)
+RECEIPT = "<received xmlns='urn:xmpp:receipts' id='z'/>"
+# Longer than the spill time and what the disk takes: then a sender knows, whatever its readers do.
+PATIENCE = 2.0
+
+
 class Sender(Person):
     """Sends bursts to the readers and notes what the server acknowledges."""
 
     def __init__(self, *arguments) -> None:
         super().__init__(*arguments)
         self.numbers: dict[str, int] = {}
-        self.unacknowledged: list[str] = []
+        # What the server counts, oldest first, with the time; None: a stanza that is no message of the ledger.
+        self.counted: list[tuple[Message | None, float]] = []
         self.marked = 0
+        self.is_stuck = False
 
     async def connect(self) -> None:
         await self.make("desk").login(sm=True)
+        self.counted = [(None, time.monotonic())] * self.client.sm.sent
+        self.watch()
+
+    def watch(self) -> None:
         client, stream = self.client, self.client.stream
-        self.marked = client.sm.acknowledged
 
         def hook(event) -> bool:
             if isinstance(event, ET.Element) and event.tag == MESSAGE and event.get("type") == "error":
                 self.ledger.refuse(event.get("id", ""))
             managed = client._managed(stream, event)
-            while self.marked < client.sm.acknowledged:
-                self.ledger.promise(self.unacknowledged[self.marked])
-                self.marked += 1
+            self.mark()
             return managed or not isinstance(event, Ended)
 
+        queued = list(stream.events)
+        stream.events.clear()
         stream.hook = hook
+        for event in queued:
+            if not isinstance(event, ET.Element) or not event.tag.startswith(f"{{{SM}}}"):
+                hook(event)
+        self.mark()
+
+    def mark(self) -> None:
+        while self.marked < self.client.sm.acknowledged:
+            message, _ = self.counted[self.marked]
+            if message is not None:
+                self.ledger.promise(message.id)
+            self.marked += 1
+
+    async def come_back(self) -> None:
+        """Loses the connection, resumes, and sends again all that `<resumed/>` did not cover, as it was."""
+        self.client.cut()
+        answer = await self.client.resume()
+        if local(answer.tag) != "resumed":
+            raise Failure("a sender's session is gone")
+        self.watch()
+        self.client.resend()
+
+    def look(self) -> None:
+        """Whether the oldest stanza has waited for longer than it may."""
+        if self.marked >= len(self.counted) or self.is_stuck:
+            return
+        message, since = self.counted[self.marked]
+        waited = time.monotonic() - since
+        if waited > PATIENCE / 2:
+            self.client.stream.write(f"<r xmlns='{SM}'/>")
+        if waited > PATIENCE and message is not None:
+            self.is_stuck = True
+            self.ledger.stuck(message, self.trial, self.moment, waited)
 
     async def work(self, readers: list["Reader"], chance: random.Random) -> None:
-        """Bursts with pauses, until cancelled or cut off."""
-        stream = self.client.stream
-        while not stream.over:
-            reader = chance.choice(readers)
-            lines = []
-            for _ in range(chance.choice((1, 1, 2, 5, 12))):
-                number = self.numbers.get(reader.user, 0)
-                self.numbers[reader.user] = number + 1
-                id = f"{self.trial}.{self.user}.{reader.user}.{number}"
-                self.ledger.sent(Message(id, self.trial, self.user, reader.user, reader.kind, number))
-                self.unacknowledged.append(id)
-                body = "x" * chance.choice((20, 200, 2000) if not reader.is_stuck else (2000, 20_000))
-                lines.append(f"<message to='{reader.bare}' type='chat' id='{id}'><body>{body}</body></message>")
+        """Bursts with pauses, until cancelled or cut off; now and then over another connection."""
+        while not self.client.stream.over:
+            if chance.random() < 0.03:
+                await self.come_back()
+            stream = self.client.stream
+            lines = self.burst(chance.choice(readers), chance)
             self.client.sm.sent += len(lines)
             self.client.sm.waiting.extend(lines)
             stream.write("".join(lines) + (f"<r xmlns='{SM}'/>" if chance.random() < 0.6 else ""))
@@ -129,7 +175,26 @@ class Sender(Person):
                 await stream.drain(2)
             except asyncio.TimeoutError:
                 continue
+            self.look()
             await asyncio.sleep(chance.choice((0.001, 0.005, 0.02)))
+
+    def burst(self, reader: "Reader", chance: random.Random) -> list[str]:
+        lines = []
+        for _ in range(chance.choice((1, 1, 2, 5, 12))):
+            if chance.random() < 0.3:
+                self.counted.append((None, time.monotonic()))
+                lines.append(chance.choice(ASIDES).format(to=f"{reader.bare}/home"))
+            address = reader.bare if chance.random() < 0.7 else f"{reader.bare}/home"
+            number = self.numbers.get(address, 0)
+            self.numbers[address] = number + 1
+            id = f"{self.trial}.{self.user}.{address}.{number}"
+            message = Message(id, self.trial, self.user, reader.user, reader.kind, number, address)
+            self.ledger.sent(message)
+            self.counted.append((message, time.monotonic()))
+            size = chance.choice((20, 200, 2000) if not reader.is_stuck else (2000, 20_000))
+            content = RECEIPT if chance.random() < 0.1 else f"<body>{'x' * size}</body>"
+            lines.append(f"<message to='{address}' type='chat' id='{id}'>{content}</message>")
+        return lines
 
 
 class Reader(Person):
@@ -286,6 +351,19 @@ class Resuming(Reader):
                 return
 
 
+class Returning(Resuming):
+    """Away until more than a mebibyte waits for it."""
+
+    kind = "resuming, much waits"
+    is_stuck = True
+
+    async def act(self, chance) -> None:
+        self.client.cut()
+        await asyncio.sleep(chance.uniform(0.5, 1.5))
+        if await self.resume():
+            await self.answer()
+
+
 class Stuck(Reader):
     kind = "never reads"
     is_stuck = is_quiet = True
@@ -347,5 +425,5 @@ class DrainingPlain(Reader):
 
 
 KINDS = [
-    Online, Silent, Detached, Resuming, Stuck, Plain, PlainStuck, Offline, Negative, Draining, DrainingPlain,
+    Online, Silent, Detached, Resuming, Returning, Stuck, Plain, PlainStuck, Offline, Negative, Draining, DrainingPlain,
 ]

@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Kills the server at random moments under load and compares what senders saw acknowledged with what readers got.
 
-Every trial: all kinds of readers come in, four senders write to them, the server gets SIGKILL (or, now and then,
+Every trial: all kinds of readers come in, four senders write to them as clients do (messages and receipts to bare and
+full addresses, and between them requests, answers, typing notices and presence, which nobody keeps), lose their
+connections, resume and send again what was not acknowledged. The server gets SIGKILL (or, now and then,
 SIGTERM) at a random moment or one that is aimed at: while stanzas are spilled, a session detaches, a backlog is
 drained, a session resumes. It starts again, everybody collects, and the books are compared (see ledger.py for what
 counts as a loss). Trials share one data directory, so what one leaves behind the next one finds. Every second
@@ -168,7 +170,7 @@ async def run(options) -> int:
         failure = f"trial {done} did not end: {type(error).__name__}: {error}\n{server.tail(20)}"
     finally:
         server.kill()
-    bad = ledger.total("lost") + ledger.total("wrong_duplicates") + ledger.total("disorder")
+    bad = sum(ledger.total(name) for name in ("lost", "wrong_duplicates", "disorder", "stuck"))
     result = {
         "server": server.name, "seed": options.seed, "trials": done, "seconds": round(time.monotonic() - started, 1),
         "moments": moments, "kinds": ledger.totals, "all": {name: ledger.total(name) for name in COUNTS},

@@ -14,7 +14,8 @@ reset all the same, what is missing from it is counted as "unclear" and not as l
 import collections
 from dataclasses import dataclass, field
 
-COUNTS = ["sent", "promised", "refused", "got", "late", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder"]
+COUNTS = ["sent", "promised", "refused", "got", "late", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder",
+          "stuck"]
 
 # Messages of so many trials back are still known when they arrive.
 REMEMBERED = 12
@@ -37,6 +38,8 @@ class Message:
     reader: str
     kind: str
     number: int
+    # As it was written to: the reader's bare or full address.
+    address: str = ""
     promised: bool = False
     refused: bool = False
     receipts: list[Receipt] = field(default_factory=list)
@@ -90,10 +93,14 @@ class Ledger:
         if message := self.messages.get(id):
             message.refused = True
 
+    def stuck(self, message: Message, trial: int, moment: str, seconds: float) -> None:
+        """The server has not acknowledged it, and owes nobody's good will."""
+        self._problem("stuck", message, trial, moment, f"not acknowledged for {seconds:.1f} s")
+
     def receive(self, id: str, stream: int, trial: int, moment: str) -> Receipt | None:
         """Notes an arrival and looks at order and repetition.
 
-        On one connection the numbers of a pair must rise. Over all connections, what comes for the first time must
+        A pair is a sender and an address that it writes to. On one connection the numbers of a pair must rise. Over all connections, what comes for the first time must
         come in order too. A repetition is right after the server's end, or if the reader had not acknowledged the
         first arrival and had a new connection since.
         """
@@ -102,7 +109,7 @@ class Ledger:
             self.strangers += 1
             return None
         receipt = Receipt(self.generation, stream)
-        pair = message.trial, message.sender, message.reader
+        pair = message.trial, message.sender, message.address or message.reader
         last = self._last.get((stream, pair), -1)
         if message.number <= last:
             self._problem("disorder", message, trial, moment, f"after {last} on one connection")
