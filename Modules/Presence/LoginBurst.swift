@@ -30,6 +30,8 @@ final class LoginBurst {
 
     static func begin(_ session: any Session, _ contacts: any ContactService) {
         let burst = LoginBurst(contacts, of: session)
+        // Mostly one portion is all there is, told in the turn of the presence.
+        guard burst.sendPortion(to: session) else { return }
         session.state[LoginBurst.self] = burst
         session.paced { burst.next(session) }
     }
@@ -39,17 +41,20 @@ final class LoginBurst {
         session.state[LoginBurst.self] = nil
     }
 
-    /// Sends a portion, of as many stages as it has room for: mostly it is all there is, and told in the turn of the
-    /// presence. False: that was all, or there is no use in more.
+    /// False: that was all, or there is no use in more.
     private func next(_ session: any Session) -> Bool {
         guard session.state[LoginBurst.self] === self else { return false }
+        if sendPortion(to: session) { return true }
+        Self.end(session)
+        return false
+    }
+
+    /// Sends a portion, of as many stages as it has room for; false: that was all.
+    private func sendPortion(to session: any Session) -> Bool {
         var room = Self.portion
         while room > 0 {
             let count = send(room, to: session)
-            guard let following = count < room ? nextStage : stage else {
-                Self.end(session)
-                return false
-            }
+            guard let following = count < room ? nextStage : stage else { return false }
             stage = following
             room -= count
         }
