@@ -141,6 +141,25 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test(arguments: 1...20)
+    func `what one session could not put on disk another one that has it does`(_ seed: UInt64) async throws {
+        let server = try await TestServer(Self.modules, seed: seed)
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        let juliets = try ["balcony", "chamber"].map { try silent("juliet@example.org/\($0)", server) }
+        asks(romeo, server)
+        server.storage.set(.stalled)
+        romeo.send(chat("juliet@example.org", "1"))
+        server.advance(by: .seconds(3))
+        juliets[Int(seed) % 2].end()
+        server.settle()
+        server.storage.failCommits(1)
+        server.storage.set(.none)
+        server.advance(by: .seconds(5))
+        asks(romeo, server)
+        #expect(romeo.unacknowledged.isEmpty)
+        await server.stop()
+    }
+
     @Test func `questions and answers pass stanzas that wait`() async throws {
         let server = try await TestServer(Self.modules) { $0.streamManagement.queue = 20 }
         let romeo = try silent("romeo@example.org/orchard", server)
