@@ -39,7 +39,7 @@ public struct DiscoModule: Module {
             }
             host.iqForAnybody(.get, namespace, "query") { request, responder throws(StanzaError) in
                 let query = DiscoQuery(subject, of: request, responder)
-                if let node = node(of: request, .account) { return node.handler(query) }
+                if let node = node(of: query, .account) { return node.handler(query) }
                 guard isTrusted(request, contacts) else { return try refuse(query) }
                 try answer(query, .account)
             }
@@ -59,15 +59,15 @@ public struct DiscoModule: Module {
     }
 
     /// The node that is asked about, if a module has it.
-    private func node(of request: IQRequest, _ target: Target) -> DiscoNode? {
-        guard let name = request.payload.attribute("node"), let domain = request.stanza.to?.domain else { return nil }
-        return request.kernel.discoNode(name, at: target, of: domain)
+    private func node(of query: DiscoQuery, _ target: Target) -> DiscoNode? {
+        guard let name = query.node, let domain = query.request.stanza.to?.domain else { return nil }
+        return query.request.kernel.discoNode(name, at: target, of: domain)
     }
 
     private func answer(_ query: DiscoQuery, _ target: Target) throws(StanzaError) {
         let request = query.request
-        if let node = node(of: request, target) { return node.handler(query) }
-        guard request.payload.attribute("node") == nil, let domain = request.stanza.to?.domain,
+        if let node = node(of: query, target) { return node.handler(query) }
+        guard query.node == nil, let domain = request.stanza.to?.domain,
             var info = request.kernel.disco(target, of: domain)
         else { throw .itemNotFound }
         // XEP-0175 §5.

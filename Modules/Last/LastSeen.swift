@@ -18,7 +18,7 @@ struct LastSeen: Equatable {
         guard session.isAvailable, !isAnybodyElseHere(session, account) else { return }
         let status = stanza.root.first("status", .client)?.text ?? ""
         write(LastSeen(time: account.kernel.wallClock, status: cut(status)), account)
-        session.state[Farewell.self] = Farewell(status)
+        session.state[Farewell.self] = Farewell(cut(status))
     }
 
     /// The session is over, with or without a word. An account has logged out when its last session ends.
@@ -26,7 +26,7 @@ struct LastSeen: Equatable {
         let account = session.account
         guard account.sessionCount <= 1 else { return }
         let status = session.state[Farewell.self]?.status ?? ""
-        write(LastSeen(time: account.kernel.wallClock, status: cut(status)), account)
+        write(LastSeen(time: account.kernel.wallClock, status: status), account)
     }
 
     private static func isAnybodyElseHere(_ session: any Session, _ account: any Account) -> Bool {

@@ -15,26 +15,9 @@ struct PresenceBroadcast {
         let isInitial = !session.isAvailable
         session.presence = stanza
         session.priority = priority
-        if isInitial { arrive(session) }
+        // RFC 6121 §4.2.2: after its first presence a session gets the presences of others.
+        if isInitial { LoginBurst.begin(session, contacts) }
         send(stanza, from: session)
-    }
-
-    /// The first presence of a session: it learns who else is there (RFC 6121 §4.2.2).
-    private func arrive(_ session: any Session) {
-        let account = session.account
-        var element = Element("presence", .client)
-        element[attribute: "type"] = "probe"
-        let probe = Stanza(element)
-        contacts.forEachSubscription(of: account) { contact in
-            // From the full address, so that the answer need not go to every session.
-            account.kernel.route(Envelope(probe.with(from: session.address, to: JID(contact))))
-        }
-        account.forEachSession { other in
-            if other !== session, let presence = other.presence {
-                session.send(Envelope(presence.with(from: other.address, to: session.address)))
-            }
-        }
-        contacts.forEachPendingRequest(of: account) { _, request in session.send(Envelope(request)) }
     }
 
     private func send(_ stanza: Stanza, from session: any Session) {
@@ -59,6 +42,7 @@ struct PresenceBroadcast {
         if wasAvailable { send(stanza, from: session) }
         session.presence = nil
         session.priority = 0
+        LoginBurst.end(session)
         guard let directed = session.state[DirectedPresence.self] else { return }
         session.state[DirectedPresence.self] = nil
         for address in directed.addresses {
@@ -111,7 +95,7 @@ struct PresenceBroadcast {
             guard to.isBare || to.resource == session.address.resource else { return }
             if stanza.type == .unavailable, let from = stanza.from {
                 // §4.6.1: whoever has gone need not hear that this session goes.
-                session.state[DirectedPresence.self]?.addresses.remove(from)
+                session.state[DirectedPresence.self]?.remove(from)
             }
             // A request for a subscription goes out under the bare address: what became of it is for who watches the
             // roster (RFC 6121 §3.1.2).

@@ -64,7 +64,8 @@ public struct PrivateModule: Module {
             Set(elements.map(\.name)).count == elements.count
         else { throw .badRequest }
         try check(first.namespace)
-        PrivateStore.of(account).set(elements, limits, account, responder)
+        PrivateStore.of(account).set(
+            elements, bytes: request.stanza.byteCount, limits, account, responder)
     }
 
     /// XEP-0049 §3: reserved namespaces belong to protocols, not to clients; and none is no namespace of one's own.

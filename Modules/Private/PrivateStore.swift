@@ -11,7 +11,9 @@ final class PrivateStore {
         var bytes: Int
     }
 
-    private var waiting: [() -> Void] = []
+    /// Sets that wait for the one under way. All together they have at most the bytes that may be kept.
+    private var waiting: [(work: () -> Void, bytes: Int)] = []
+    private var waitingBytes = 0
     private var isBusy = false
 
     static func of(_ account: any Account) -> PrivateStore {
@@ -29,26 +31,31 @@ final class PrivateStore {
     /// What was never kept comes back as it was asked for, empty (XEP-0049 §2.3).
     static func get(_ wanted: [Element], of account: any Account, _ responder: IQResponder) {
         // Of an account that is not stored nothing is kept.
-        guard let owner = account.owner else { return responder.answer(.success(answer(wanted, []))) }
+        guard let owner = account.owner else { return responder.answer(answer(wanted, [])) }
         account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
             var found: [[UInt8]?] = []
             for element in wanted { found.append(try snapshot.value(store, owner, key: key(element))) }
             return found
         } then: { result in
             switch result {
-            case .success(let found): responder.answer(.success(answer(wanted, found)))
+            case .success(let found): responder.answer(answer(wanted, found))
             case .failure: responder.answer(.failure(.resourceConstraint))
             }
         }
     }
 
-    private static func answer(_ wanted: [Element], _ found: [[UInt8]?]) -> Element {
+    /// An element that cannot be read is an error: a client that took it for none would write over it.
+    private static func answer(_ wanted: [Element], _ found: [[UInt8]?]) -> Result<Element?, StanzaError> {
         var query = Element("query", .privateStorage)
         for (index, element) in wanted.enumerated() {
-            let stored = index < found.count ? found[index].flatMap(read) : nil
-            query.append(stored ?? Element(name: element.name, namespace: element.namespace))
+            guard index < found.count, let bytes = found[index] else {
+                query.append(Element(name: element.name, namespace: element.namespace))
+                continue
+            }
+            guard let stored = read(bytes) else { return .failure(.internalServerError) }
+            query.append(stored)
         }
-        return query
+        return .success(query)
     }
 
     private static func read(_ bytes: [UInt8]) -> Element? {
@@ -57,14 +64,18 @@ final class PrivateStore {
 
     // MARK: Set
 
-    func set(_ elements: [Element], _ limits: Limits, _ account: any Account, _ responder: IQResponder) {
+    /// - Parameter bytes: the cost of the request while it waits.
+    func set(
+        _ elements: [Element], bytes: Int, _ limits: Limits, _ account: any Account, _ responder: IQResponder
+    ) {
         let work: () -> Void = { [self] in change(elements, limits, account, responder) }
         guard isBusy else {
             isBusy = true
             return work()
         }
-        // A session has one at a time, so there are not many.
-        waiting.append(work)
+        guard waitingBytes + bytes <= limits.bytes else { return responder.answer(.failure(.resourceConstraint)) }
+        waiting.append((work, bytes))
+        waitingBytes += bytes
     }
 
     private func next() {
@@ -72,7 +83,9 @@ final class PrivateStore {
             isBusy = false
             return
         }
-        waiting.removeFirst()()
+        let (work, bytes) = waiting.removeFirst()
+        waitingBytes -= bytes
+        work()
     }
 
     private func change(_ elements: [Element], _ limits: Limits, _ account: any Account, _ responder: IQResponder) {

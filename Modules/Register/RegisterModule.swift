@@ -11,6 +11,8 @@ public struct RegisterModule: Module {
         var instructions: String
         var redirect: String?
         var rules: RegistrationRules
+        /// Accounts that one stream may make.
+        var perStream: Int
         /// To make an account, by address.
         var attempts: RateLimit
         /// New passwords, by account.
@@ -29,6 +31,10 @@ public struct RegisterModule: Module {
             }
             instructions = redirect.map { section.has("instructions") ? text : "Accounts are made at \($0)" } ?? text
             rules = RegistrationRules(from: &section)
+            perStream = section.int(
+                "per_stream", default: 1, in: 1...1000,
+                "Accounts that a client may make on one connection before it logs in. XEP-0077 wants one, and no client "
+                    + "needs more; the runner of the XMPP Interop tests makes several.")
             let perAddress = section.int(
                 "per_address", default: 10, in: 1...1_000_000,
                 "Attempts of one address (for IPv6: one /64), and new passwords of one account, within `interval`.")

@@ -62,7 +62,9 @@ struct Registered: Sendable {
         guard let name = fields.name, let password = fields.password else { throw .badRequest }
         guard JID.prepared(local: name) == account.local else { throw .notAllowed.saying("not your own name") }
         try options.rules.check(password)
-        guard changes.take(account.description, within: options.changes, at: request.kernel.wallClock) else {
+        // By its number, which is short whatever its name is.
+        let key = session.account.owner?.description ?? ""
+        guard changes.take(key, within: options.changes, at: request.kernel.wallClock) else {
             throw .resourceConstraint.saying("too many new passwords; try again later")
         }
         request.kernel.accountService.setPassword(password, of: account, keeping: session.ref) { result in

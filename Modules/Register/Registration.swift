@@ -26,8 +26,10 @@ struct Registration: Sendable {
         return query
     }
 
-    /// A stream on which an account was made, or is being made.
-    private final class Done {}
+    /// How many accounts were made on a stream, with the one that is being made.
+    private final class Made {
+        var count = 0
+    }
 
     func register(
         _ request: StreamRequest, _ made: Counter, _ refused: Counter, _ responder: IQResponder
@@ -36,8 +38,9 @@ struct Registration: Sendable {
         // XEP-0077 §3.2: nobody is registered here.
         guard query.first("remove", .register) == nil else { throw .unexpectedRequest }
         if let page = options.redirect { throw .notAllowed.saying("accounts are made at \(page)") }
-        // XEP-0077 §3.1.1: one identity for one stream.
-        guard request.context.state[Done.self] == nil else { throw .notAcceptable.saying("one account is enough") }
+        // XEP-0077 §3.1.1: one identity for one stream, unless the operator wants it otherwise.
+        let own = request.context.state.obtain(Made.self) { Made() }
+        guard own.count < options.perStream else { throw .notAcceptable.saying("no more accounts on this stream") }
         let fields = try RegistrationFields(query)
         guard let name = fields.name, let password = fields.password else {
             throw .notAcceptable.saying("name and password are needed")
@@ -48,18 +51,18 @@ struct Registration: Sendable {
         guard limiter.take(request.peer.network, within: options.attempts, at: request.kernel.wallClock) else {
             throw .resourceConstraint.saying("too many registrations; try again later")
         }
-        let (context, home) = (request.context, request.kernel.home)
-        context.state[Done.self] = Done()
-        let held = Confined((context, made, refused))
+        let home = request.kernel.home
+        own.count += 1
+        let held = Confined((own, made, refused))
         request.kernel.accountService.create(address, password: password, for: request.peer) { result in
             home.perform { _ in
-                let (context, made, refused) = held.value
+                let (own, made, refused) = held.value
                 if case .success = result {
                     made.value += 1
                 } else {
                     // Another name may do.
                     refused.value += 1
-                    context.state[Done.self] = nil
+                    own.count -= 1
                 }
                 responder.answer(result.map { nil }.mapError(StanzaError.init))
             }

@@ -2,10 +2,7 @@ internal import ModuleKit
 
 /// The roster as other modules use it.
 struct Contacts: ContactService {
-    /// Bytes of a subscription request that are kept; of a larger one only that it was made.
-    private static let longestRequest = 4096
-
-    let limit: Int
+    let limits: RosterLimits
 
     private func roster(of account: any Account) -> Roster? { account.state[Roster.self] }
 
@@ -31,16 +28,19 @@ struct Contacts: ContactService {
 
     func isInterested(_ session: any Session) -> Bool { session.state[RosterInterest.self] != nil }
 
-    func forEachPendingRequest(of account: any Account, _ body: (BareJID, Stanza) -> Void) {
-        guard let roster = roster(of: account) else { return }
+    func subscriptions(of account: any Account, after contact: BareJID?, most: Int) -> [BareJID] {
+        roster(of: account)?.contacts(.to, after: contact, most: most) ?? []
+    }
+
+    func pendingRequests(of account: any Account, after contact: BareJID?, most: Int) -> [(from: BareJID, Stanza)] {
+        guard let roster = roster(of: account) else { return [] }
         let reader = XMLDocumentReader()
-        roster.forEach(.request) { contact in
-            guard let bytes = roster[contact]?.request else { return }
-            let kept = bytes.withUnsafeBytes { try? reader.read($0) }
-            var bare = Element("presence", .client)
-            bare[attribute: "type"] = "subscribe"
-            let request = kept.map { Stanza(trusted: $0) } ?? Stanza(bare)
-            body(contact, request.with(from: JID(contact), to: JID(account.address)))
+        return roster.contacts(.request, after: contact, most: most).map { contact in
+            let bytes = roster[contact]?.request ?? []
+            // Of some requests only that they were made is known.
+            let kept = bytes.withUnsafeBytes { try? reader.read($0) }.map { Stanza(trusted: $0) }
+            let request = kept.flatMap { $0.kind == .presence && $0.type == .subscribe ? $0 : nil } ?? Self.mere
+            return (contact, request.with(from: JID(contact), to: JID(account.address)))
         }
     }
 
@@ -61,15 +61,23 @@ struct Contacts: ContactService {
             return handler.ended(.failure(.resourceConstraint))
         }
         let change = SubscriptionChange(
-            envelope: envelope, contact: contact, roster: roster, account: account, limit: limit, handler: handler)
+            envelope: envelope, contact: contact, roster: roster, account: account, limits: limits, handler: handler)
         roster.turns.take(
-            contact, Turns.Turn(isOwn: direction == .outbound) { change.begin(direction) })
+            contact,
+            Turns.Turn(isOwn: direction == .outbound, bytes: envelope.stanza.byteCount) { change.begin(direction) })
     }
 
+    private static let mere = Stanza(Element("presence", .client, ["type": "subscribe"]))
+
+    /// The request as it is shown again; of a long one only that it was made.
     static func kept(_ stanza: Stanza) -> [UInt8] {
-        let output = OutputBuffer(capacity: 256)
-        stanza.write(into: output, inheriting: .empty, contentNamespace: .client)
-        return output.withBytes { $0.count <= longestRequest ? Array($0) : Array("<presence/>".utf8) }
+        func written(_ stanza: Stanza) -> [UInt8] {
+            let output = OutputBuffer(capacity: 256)
+            stanza.write(into: output, inheriting: .empty, contentNamespace: .client)
+            return output.withBytes { Array($0) }
+        }
+        let bytes = written(stanza)
+        return bytes.count <= RosterLimits.longestRequest ? bytes : written(mere)
     }
 }
 
@@ -79,7 +87,7 @@ private struct SubscriptionChange {
     let contact: BareJID
     let roster: Roster
     let account: any Account
-    let limit: Int
+    let limits: RosterLimits
     let handler: SubscriptionHandler
 
     func begin(_ direction: SubscriptionDirection) {
@@ -94,7 +102,7 @@ private struct SubscriptionChange {
             handler.ended(.success(outcome.effect))
             return roster.turns.done(contact)
         }
-        if outcome.item.isNeeded, old?.isNeeded != true, !roster.hasRoom(limit) {
+        guard roster.hasRoom(for: outcome.item, over: old, limits) else {
             envelope.shared?.end(.failed)
             handler.ended(.failure(.resourceConstraint))
             return roster.turns.done(contact)

@@ -4,7 +4,7 @@ internal import ModuleKit
 ///
 /// Packed as it is stored, sorted by address: with an object for each contact a session of fifty contacts would cost
 /// three times as much. Who may see whom is read without unpacking anything.
-final class Roster {
+final class Roster: Weighed {
     struct Traits: OptionSet {
         let rawValue: UInt8
 
@@ -28,6 +28,11 @@ final class Roster {
         /// Of it, the contact's address.
         var address: UInt16
         var traits: Traits
+        /// Of it, the request, in sixteens of bytes.
+        var request: UInt8
+
+        /// Bytes that count for the user. A request does not count, and neither does the rest of a removed item.
+        var size: Int { traits.contains(.hidden) ? 0 : max(0, Int(length) - Int(request) * 16) }
     }
 
     private var entries: ContiguousArray<Entry> = []
@@ -52,15 +57,26 @@ final class Roster {
         }
     }
 
-    /// Contacts and requests.
+    /// Its size, in everything that has a limit.
+    private(set) var extent = RosterExtent()
+    /// Changes on their way to the disk.
+    var coming = RosterExtent()
+    /// Contacts and requests; without items that were removed and are remembered for clients that were away.
     private(set) var count = 0
-    /// Items that were removed and are remembered for clients that were away.
     var removedCount: Int { entries.count - count }
-    /// Contacts and requests that are on their way to the disk.
-    var adding = 0
 
-    /// For one more, with those that are on their way.
-    func hasRoom(_ limit: Int) -> Bool { count + adding < limit }
+    var byteCount: Int { text.capacity + entries.capacity * MemoryLayout<Entry>.stride + 512 }
+
+    /// Whether an item may become this one, together with the changes under way. A change that makes it no larger
+    /// always may.
+    func hasRoom(for new: RosterItem, over old: RosterItem?, _ limits: RosterLimits) -> Bool {
+        let growth = RosterExtent.growth(of: new, over: old)
+        let all = extent + coming + growth
+        let isEdit = old?.isHidden != false || new.ownText > (old?.ownText ?? 0)
+        return (growth.items <= 0 || all.items <= limits.items)
+            && (growth.requests <= 0 || all.requests <= limits.requests)
+            && (!isEdit || growth.bytes <= 0 || all.bytes <= limits.bytes)
+    }
 
     // MARK: Reading
 
@@ -80,8 +96,25 @@ final class Roster {
         for entry in entries where entry.traits.contains(traits) { body(Self.contact(entry, text)) }
     }
 
+    /// The first so many contacts of these traits behind this one.
+    func contacts(_ traits: Traits, after contact: BareJID?, most: Int) -> [BareJID] {
+        let place = contact.map { self.place(of: $0) }
+        var found: [BareJID] = []
+        for entry in entries[(place.map { $0.isFound ? $0.index + 1 : $0.index } ?? 0)...]
+        where entry.traits.contains(traits) {
+            found.append(Self.contact(entry, text))
+            if found.count >= most { break }
+        }
+        return found
+    }
+
     /// All of it, by address, with what is hidden.
     var items: [RosterItem] { entries.indices.compactMap { item(at: $0) } }
+
+    /// Items that are remembered only for clients that were away.
+    var removed: [RosterItem] {
+        entries.indices.compactMap { entries[$0].traits.isNeeded ? nil : item(at: $0) }
+    }
 
     private func item(at index: Int) -> RosterItem? {
         let entry = entries[index]
@@ -132,7 +165,12 @@ final class Roster {
 
     /// A row as it was stored; one that is none of ours is passed over.
     private func load(_ key: String, _ value: [UInt8]) {
-        let glance = value.withUnsafeBufferPointer { bytes -> (Traits, Int64)? in
+        struct Glance {
+            let traits: Traits
+            let revision: Int64
+            let request: Int
+        }
+        let glance = value.withUnsafeBufferPointer { bytes -> Glance? in
             var fields = RosterFields(bytes)
             guard let glance = RosterGlance(&fields), let groups = fields.next().flatMap(RosterFields.number) else {
                 return nil
@@ -141,11 +179,11 @@ final class Roster {
             var traits = Self.traits(glance.subscription, isHidden: glance.isHidden)
             if glance.isAsking { traits.insert(.asking) }
             if !fields.rest.isEmpty { traits.insert(.request) }
-            return (traits, glance.revision)
+            return Glance(traits: traits, revision: glance.revision, request: fields.rest.count)
         }
-        guard let (traits, revision) = glance else { return }
-        insert(key, value, traits, at: entries.count)
-        versions.saw(revision)
+        guard let glance else { return }
+        insert(key, value, glance.traits, request: glance.request, at: entries.count)
+        versions.saw(glance.revision)
     }
 
     private static func traits(_ subscription: RosterItem.Subscription, isHidden: Bool) -> Traits {
@@ -159,23 +197,30 @@ final class Roster {
         var traits = Self.traits(item.subscription, isHidden: item.isHidden)
         if item.request != nil { traits.insert(.request) }
         if item.isAsking { traits.insert(.asking) }
-        insert(item.contact.description, item.stored, traits, at: index)
+        insert(item.contact.description, item.stored, traits, request: item.request?.count ?? 0, at: index)
     }
 
-    private func insert(_ key: String, _ stored: [UInt8], _ traits: Traits, at index: Int) {
+    private func insert(_ key: String, _ stored: [UInt8], _ traits: Traits, request: Int, at index: Int) {
         let start = text.count
         text.append(contentsOf: key.utf8)
         text.append(contentsOf: stored)
-        if traits.isNeeded { count += 1 }
-        entries.insert(
-            Entry(
-                start: UInt32(clamping: start), length: UInt32(clamping: text.count - start),
-                address: UInt16(clamping: key.utf8.count), traits: traits), at: index)
+        let entry = Entry(
+            start: UInt32(clamping: start), length: UInt32(clamping: text.count - start),
+            address: UInt16(clamping: key.utf8.count), traits: traits, request: UInt8(clamping: (request + 15) / 16))
+        count(entry, 1)
+        entries.insert(entry, at: index)
+    }
+
+    private func count(_ entry: Entry, _ sign: Int) {
+        if entry.traits.isNeeded { count += sign }
+        extent.bytes += sign * entry.size
+        if !entry.traits.contains(.hidden) { extent.items += sign }
+        if entry.traits.contains(.request) { extent.requests += sign }
     }
 
     private func remove(at index: Int) {
         let gone = entries.remove(at: index)
-        if gone.traits.isNeeded { count -= 1 }
+        count(gone, -1)
         text.removeSubrange(Int(gone.start)..<Int(gone.start + gone.length))
         for index in entries.indices where entries[index].start > gone.start {
             entries[index].start -= gone.length
@@ -185,73 +230,3 @@ final class Roster {
 
 /// A session that asked for the roster: it gets pushes (RFC 6121 §2.2).
 final class RosterInterest {}
-
-/// Changes of a roster that are under way: with one contact one after the other, each from its beginning until it is on
-/// disk. So a change always begins with what is true, and none has to be taken back.
-final class Turns {
-    struct Turn {
-        /// Of the account's own client; else something the contact sent.
-        var isOwn: Bool
-        /// Calls `Turns.done` in the end.
-        var begin: () -> Void
-    }
-
-    /// Further changes than these, of all contacts, are refused: they come faster than the disk takes them.
-    private static let most = 1000
-
-    private var waiting: [BareJID: [Turn]] = [:]
-    /// Changes under way or waiting.
-    private var count = 0
-    /// Contacts at whose account the first change waits to be written.
-    private var away: Set<BareJID> = []
-
-    var isFull: Bool { count >= Self.most }
-
-    /// Begins now, or behind what is under way. What the contact sent goes before what our client wants next: the
-    /// contact's account may wait for it, and must not wait for something that waits for that account.
-    func take(_ contact: BareJID, _ turn: Turn) {
-        count += 1
-        guard let turns = waiting[contact], let first = turns.first else {
-            waiting[contact] = [turn]
-            return turn.begin()
-        }
-        let next = turn.isOwn ? nil : turns.dropFirst().firstIndex { $0.isOwn }
-        waiting[contact] = [first] + turns[1..<(next ?? turns.count)] + [turn] + turns[(next ?? turns.count)...]
-    }
-
-    func done(_ contact: BareJID) {
-        count -= 1
-        waiting[contact]?.removeFirst()
-        beginNext(contact)
-    }
-
-    /// The change under way is on its way to the contact's account.
-    func left(for contact: BareJID) {
-        away.insert(contact)
-    }
-
-    /// It is known what became of it.
-    func returned(from contact: BareJID) {
-        away.remove(contact)
-    }
-
-    func isAway(_ contact: BareJID) -> Bool { away.contains(contact) }
-
-    /// The contact's account has a change for us that goes first, and that waits here.
-    func giveWay(to contact: BareJID) {
-        guard var turns = waiting[contact] else { return }
-        if let index = turns.firstIndex(where: { !$0.isOwn }) {
-            turns.insert(turns.remove(at: index), at: 0)
-            waiting[contact] = turns
-        }
-        beginNext(contact)
-    }
-
-    private func beginNext(_ contact: BareJID) {
-        guard let next = waiting[contact]?.first else {
-            waiting[contact] = nil
-            return
-        }
-        next.begin()
-    }
-}

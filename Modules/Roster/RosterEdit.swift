@@ -59,14 +59,14 @@ struct RosterEdit {
     ) {
         let roster = writer.roster
         let old = roster[contact]
-        if old?.isNeeded != true, !roster.hasRoom(limits.items) {
-            responder.answer(.failure(.resourceConstraint))
-            return roster.turns.done(contact)
-        }
         var item = old ?? RosterItem(contact)
         item.isHidden = false
         item.name = name
         item.groups = groups
+        guard roster.hasRoom(for: item, over: old, limits) else {
+            responder.answer(.failure(.resourceConstraint))
+            return roster.turns.done(contact)
+        }
         writer.write(item, over: old, isEdit: true) { answer($0, responder) }
     }
 

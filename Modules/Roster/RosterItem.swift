@@ -35,6 +35,9 @@ struct RosterItem: Hashable, Sendable {
     /// There is something to be kept of it, even if the user has no such item.
     var isNeeded: Bool { !isHidden || request != nil }
 
+    /// Bytes of the name and the groups, which the user chooses.
+    var ownText: Int { groups.reduce(name?.utf8.count ?? 0) { $0 + $1.utf8.count + 1 } }
+
     /// As clients see it; what is not in the roster they see as removed.
     var element: Element {
         var item = Element("item", .roster)

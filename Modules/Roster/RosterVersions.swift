@@ -6,7 +6,8 @@ internal import ModuleKit
 /// A version is the owner's number and that of the change, so that none of another account of the same name is taken
 /// for one of this.
 struct RosterVersions {
-    /// Removed items that are remembered, so that a client that was away hears that they are gone.
+    /// Removed items that are remembered, so that a client that was away hears that they are gone; each is an address
+    /// and a few bytes.
     static let mostRemoved = 100
 
     private let owner: OwnerID

@@ -63,7 +63,7 @@ private final class Write {
         self.roster = roster
         self.account = account
         self.ended = ended
-        if change.isAddition { roster.adding += 1 }
+        roster.coming = roster.coming + change.growth
     }
 
     func wasCarried(_ outcome: SharedChange.Outcome) {
@@ -87,7 +87,7 @@ private final class Write {
     }
 
     private func finish(_ outcome: RosterWriter.Outcome) {
-        if change.isAddition { roster.adding -= 1 }
+        roster.coming = roster.coming - change.growth
         if case .done = outcome { change.make(in: roster) }
         if let revision = change.revision { roster.versions.end(revision) }
         ended(outcome)
@@ -113,7 +113,6 @@ private final class Write {
 extension Roster {
     /// Gives up the item that was removed first; versions from before that are no longer known.
     fileprivate func forgetOldest(of account: any Account) {
-        let removed = items.lazy.filter { !$0.isNeeded }
         guard let oldest = removed.min(by: { $0.revision < $1.revision })?.contact, let owner = account.owner else {
             return
         }
@@ -142,8 +141,8 @@ struct RosterChange: Sendable {
     let revision: Int64?
     let mutations: [Mutation]
     let isQuiet: Bool
-    /// The roster is one longer then.
-    let isAddition: Bool
+    /// Its addition to the roster; never negative, for a change under way may fail.
+    let growth: RosterExtent
     /// The row is not kept.
     private let isGone: Bool
 
@@ -155,7 +154,9 @@ struct RosterChange: Sendable {
         let isVisible = !isQuiet && isSeen && (isEdit || old.map { $0.element != item.element } ?? true)
         revision = isVisible ? roster.versions.begin() : nil
         if let revision { item.revision = revision }
-        isAddition = item.isNeeded && old?.isNeeded != true
+        let growth = RosterExtent.growth(of: item, over: old)
+        self.growth = RosterExtent(
+            items: max(0, growth.items), requests: max(0, growth.requests), bytes: max(0, growth.bytes))
         isGone = !item.isNeeded && item.revision == 0
         let key = item.contact.description
         mutations = [

@@ -61,19 +61,15 @@ public struct VCardModule: Module {
         }
     }
 
-    /// The whole vCard at once (XEP-0054 §3.2); an empty one takes it away. Others are forbidden to, whether there is
-    /// the account or not: nobody finds out which names there are.
+    /// The whole vCard at once (XEP-0054 §3.2); one that says nothing is one as well. Others are forbidden to, whether
+    /// there is the account or not: nobody finds out which names there are.
     private func set(_ request: IQRequest, _ size: Int, _ responder: IQResponder) throws(StanzaError) {
         guard let account = request.account, account.exists, request.stanza.from?.bare == account.address
         else { throw .forbidden }
         guard let owner = account.owner else { throw .notAllowed }
-        let vcard = request.payload.element
-        let value = Array(vcard.description.utf8)
+        let value = Array(request.payload.element.description.utf8)
         guard value.count <= size else { throw .policyViolation.saying("the vCard is too large") }
-        let mutation: Mutation =
-            vcard.elements.isEmpty
-            ? .delete(Self.store, owner, key: Self.key) : .put(Self.store, owner, key: Self.key, value: value)
-        account.kernel.storage.submit([mutation]) { result in
+        account.kernel.storage.submit([.put(Self.store, owner, key: Self.key, value: value)]) { result in
             responder.answer(result.map { _ in nil }.mapError { _ in .resourceConstraint })
         }
     }

@@ -71,6 +71,12 @@ public struct DiscoQuery {
         self.responder = responder
     }
 
+    /// The node that is asked about; nil: the entity itself. A name of no letters names nothing.
+    public var node: String? {
+        guard let node = request.payload.attribute("node"), !node.isEmpty else { return nil }
+        return node
+    }
+
     /// Answers with what was asked for, once, from any thread. Dropped without an answer the query answers
     /// `internal-server-error`.
     public func answer(_ result: Result<DiscoInfo, StanzaError>) {

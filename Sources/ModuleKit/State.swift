@@ -18,12 +18,24 @@ public final class ProcessState: Sendable {
     }
 }
 
+/// State that somebody outside can make larger. Accounts are kept in memory by their weight; small state need not be
+/// weighed.
+public protocol Weighed: AnyObject {
+    /// Bytes of memory, roughly; cheap to ask.
+    var byteCount: Int { get }
+}
+
 /// What modules keep with a session, an account or a host: at most one object per type. It survives a reload, because
 /// no module instance holds it (DESIGN: state never lives in a module instance). Few entries, so a list.
 public struct StateContainer {
     private var objects: [(type: ObjectIdentifier, object: AnyObject)] = []
 
     public init() {}
+
+    /// Bytes of all that is weighed, and a little for each of the rest.
+    public var byteCount: Int {
+        objects.reduce(0) { $0 + (($1.object as? any Weighed)?.byteCount ?? 64) }
+    }
 
     public subscript<State: AnyObject>(_ type: State.Type) -> State? {
         get {

@@ -97,8 +97,8 @@ struct MemoryData: Sendable {
             return .removed(spools[owner]?.removeValue(forKey: Store(store.rawValue))?.count ?? 0)
         case .archive(let store, let references, let stamp, let stanza):
             return try archive(Store(store.rawValue), references, stamp, stanza)
-        case .expireArchive(let store, let before, let limit):
-            return expire(Store(store.rawValue), before, limit)
+        case .expireArchive(let store, let from, let before, let limit):
+            return expire(Store(store.rawValue), from, before, limit)
         case .createAccount(let host, let local, let created, let credentials):
             return createAccount(ExactString(host), ExactString(local), created, credentials)
         case .setCredentials(let owner, let credentials):
@@ -147,10 +147,14 @@ struct MemoryData: Sendable {
         return .done
     }
 
-    private mutating func expire(_ store: Store, _ before: Timestamp, _ limit: Int) -> MutationOutcome {
+    private mutating func expire(
+        _ store: Store, _ from: Timestamp, _ before: Timestamp, _ limit: Int
+    ) -> MutationOutcome {
         var old: [(owner: OwnerID, reference: Reference)] = []
         for (owner, stores) in archives {
-            for reference in stores[store] ?? [] where reference.row.stamp < before { old.append((owner, reference)) }
+            for reference in stores[store] ?? [] where reference.row.stamp >= from && reference.row.stamp < before {
+                old.append((owner, reference))
+            }
         }
         old.sort {
             ($0.reference.row.stamp, $0.reference.body, $0.reference.place)

@@ -33,20 +33,19 @@ public final class MemoryStorage: StorageBackend {
 
     private let state: Mutex<State>
     private let executor: any JobExecutor
-    private let softMark: Int
+    private let marks: StorageMarks
 
     /// An empty storage.
     ///
-    /// - Parameter softMark: More mutations than this waiting for their commit: `isPressed`, until half of them are
-    ///   done.
-    public convenience init(executor: any JobExecutor = QueueExecutor(), softMark: Int = 20_000) {
-        self.init(MemoryData(), executor, softMark)
+    /// - Parameter marks: A mutation counts as a row; bytes do not count.
+    public convenience init(executor: any JobExecutor = QueueExecutor(), marks: StorageMarks = StorageMarks()) {
+        self.init(MemoryData(), executor, marks)
     }
 
-    private init(_ data: MemoryData, _ executor: any JobExecutor, _ softMark: Int) {
+    private init(_ data: MemoryData, _ executor: any JobExecutor, _ marks: StorageMarks) {
         state = Mutex(State(data: data))
         self.executor = executor
-        self.softMark = softMark
+        self.marks = marks
     }
 
     // MARK: StorageBackend
@@ -54,20 +53,22 @@ public final class MemoryStorage: StorageBackend {
     public func submit(
         _ batch: [Mutation], then completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void
     ) {
-        let sequence: UInt64? = state.withLock { state in
-            guard !state.isClosing else { return nil }
+        let sequence: Result<UInt64, StorageError> = state.withLock { state in
+            guard !state.isClosing else { return .failure(.closed) }
+            guard marks.takes(batch, rows: batch.count, behind: (rows: state.queued, bytes: 0)) else {
+                return .failure(.busy)
+            }
             state.lastSequence += 1
             let sequence = state.lastSequence
             state.queue.append(Submission(batch: batch, completion: completion, sequence: sequence))
             state.queued += batch.count
             for mutation in batch { mutation.forEachOwner { state.pending[$0] = sequence } }
-            if state.queued > softMark { state.isPressed = true }
-            return sequence
+            if marks.isPressed(rows: state.queued) { state.isPressed = true }
+            return .success(sequence)
         }
-        if let sequence {
-            executor.run { self.commit(through: sequence) }
-        } else {
-            executor.run { completion(.failure(.closed)) }
+        switch sequence {
+        case .success(let sequence): executor.run { self.commit(through: sequence) }
+        case .failure(let refusal): executor.run { completion(.failure(refusal)) }
         }
     }
 
@@ -92,8 +93,9 @@ public final class MemoryStorage: StorageBackend {
                 self.finishRead()
             }
         }
-        let isOpen = state.withLock { state in
-            guard !state.isClosing else { return false }
+        let refusal: StorageError? = state.withLock { state in
+            guard !state.isClosing else { return .closed }
+            guard state.reads < marks.mostReads else { return .busy }
             state.reads += 1
             let sequence = owners.reduce(0) { max($0, state.pending[$1] ?? 0) }
             if sequence > state.doneSequence {
@@ -101,9 +103,9 @@ public final class MemoryStorage: StorageBackend {
             } else {
                 executor.run(job)
             }
-            return true
+            return nil
         }
-        if !isOpen { executor.run { completion(.failure(.closed)) } }
+        if let refusal { executor.run { completion(.failure(refusal)) } }
     }
 
     public var isPressed: Bool { state.withLock { $0.isPressed } }
@@ -138,12 +140,12 @@ public final class MemoryStorage: StorageBackend {
             state.untold.removeAll()
             return state.data
         }
-        return MemoryStorage(data, executor ?? self.executor, softMark)
+        return MemoryStorage(data, executor ?? self.executor, marks)
     }
 
     /// What is found when the storage is opened again, to be called after `close()`.
     public func reopened(executor: (any JobExecutor)? = nil) -> MemoryStorage {
-        MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, softMark)
+        MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks)
     }
 
     /// Batches that are submitted and not committed.
@@ -171,7 +173,7 @@ public final class MemoryStorage: StorageBackend {
                     mutation.forEachOwner { if state.pending[$0] == submission.sequence { state.pending[$0] = nil } }
                 }
             }
-            if state.queued * 2 <= softMark { state.isPressed = false }
+            if marks.isRelieved(rows: state.queued) { state.isPressed = false }
             state.parked.removeAll { sequence, job in
                 guard sequence <= state.doneSequence else { return false }
                 executor.run(job)

@@ -102,7 +102,7 @@ struct DatabaseFile {
         try syncDirectory()
     }
 
-    private func syncDirectory() throws(StorageError) {
+    func syncDirectory() throws(StorageError) {
         let end = path.lastIndex(of: "/")
         let directory = end.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
         let descriptor = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)

@@ -36,6 +36,8 @@ final class Journal: @unchecked Sendable {
     private var pending: [OwnerID: UInt64] = [:]
     private var parked: [(sequence: UInt64, job: ReadJob)] = []
     private var isClosing = false
+    /// Said that it refuses, and the queue was not short since.
+    private var hasRefused = false
     private var status = SQLStatus()
     private var whenClosed: [@Sendable () -> Void] = []
     private var isClosed = false
@@ -58,10 +60,10 @@ final class Journal: @unchecked Sendable {
 
     // MARK: From any thread
 
-    /// False: closed, and the completion is still the caller's to call.
+    /// Nil: queued. Else why it was not; the completion is still the caller's to call.
     func submit(
         _ batch: [Mutation], _ completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void
-    ) -> Bool {
+    ) -> StorageError? {
         var rows = 0
         var bytes = 0
         for mutation in batch {
@@ -69,27 +71,42 @@ final class Journal: @unchecked Sendable {
             bytes += mutation.byteCount
         }
         monitor.lock()
+        guard !isClosing else {
+            monitor.unlock()
+            return .closed
+        }
+        let queued = (rows: status.queuedRows, bytes: status.queuedBytes)
+        guard options.marks.takes(batch, rows: rows, bytes: bytes, behind: queued) else { return refuse() }
         defer { monitor.unlock() }
-        guard !isClosing else { return false }
         lastSequence += 1
         queue.append(
             Submission(batch: batch, completion: completion, sequence: lastSequence, rows: rows, bytes: bytes))
         for mutation in batch { mutation.forEachOwner { pending[$0] = lastSequence } }
         status.queuedRows += rows
         status.queuedBytes += bytes
-        if status.queuedRows > options.softMarkRows || status.queuedBytes > options.softMarkBytes {
+        if options.marks.isPressed(rows: status.queuedRows, bytes: status.queuedBytes) {
             pressed.store(true, ordering: .relaxed)
         }
         monitor.signal()
-        return true
+        return nil
     }
 
-    /// False: closed, and the job is still the caller's to fail.
-    func read(_ owners: [OwnerID], _ job: ReadJob) -> Bool {
+    /// Counts what is not taken, says so once, and gives the lock back.
+    private func refuse() -> StorageError {
+        status.refused += 1
+        let isNews = !hasRefused
+        hasRefused = true
+        monitor.unlock()
+        if isNews { options.report(.overloaded) }
+        return .busy
+    }
+
+    /// Nil: it will be run. Else why not; the job is still the caller's to fail.
+    func read(_ owners: [OwnerID], _ job: ReadJob) -> StorageError? {
         monitor.lock()
         guard !isClosing else {
             monitor.unlock()
-            return false
+            return .closed
         }
         var sequence: UInt64 = 0
         if !pending.isEmpty {
@@ -97,13 +114,15 @@ final class Journal: @unchecked Sendable {
         }
         guard sequence > doneSequence else {
             monitor.unlock()
-            readers.add(job)
-            return true
+            guard !readers.add(job, most: options.marks.mostReads) else { return nil }
+            monitor.lock()
+            return refuse()
         }
+        guard parked.count < options.marks.mostReads else { return refuse() }
         parked.append((sequence, job))
         monitor.unlock()
         timekeeper.wake()
-        return true
+        return nil
     }
 
     /// Asks the writer to commit what is queued and to end; `then` is called when it has, at once if it had before.
@@ -168,8 +187,9 @@ final class Journal: @unchecked Sendable {
         status.transactions += 1
         status.logPages = logPages
         status.pendingRemovals = pendingRemovals
-        if status.queuedRows * 2 <= options.softMarkRows, status.queuedBytes * 2 <= options.softMarkBytes {
+        if options.marks.isRelieved(rows: status.queuedRows, bytes: status.queuedBytes) {
             pressed.store(false, ordering: .relaxed)
+            hasRefused = false
         }
         if !parked.isEmpty {
             parked.removeAll {
@@ -220,7 +240,7 @@ extension Mutation {
         switch self {
         case .archive(_, let references, _, _): 1 + references.count
         case .unspool(_, _, let ids): ids.count
-        case .expireArchive(_, _, let limit): min(max(limit, 1), 10_000)
+        case .expireArchive(_, _, _, let limit): min(max(limit, 1), 10_000)
         default: 1
         }
     }

@@ -16,13 +16,21 @@ final class ReadPool: @unchecked Sendable {
         self.timekeeper = timekeeper
     }
 
-    func add(_ job: ReadJob) {
+    /// - Parameter most: Reads that may wait; nil for one that waited elsewhere and was counted there.
+    /// - Returns: False: too many wait, and the job is still the caller's to fail.
+    @discardableResult
+    func add(_ job: ReadJob, most: Int? = nil) -> Bool {
         monitor.lock()
+        if let most, ready.count >= most {
+            monitor.unlock()
+            return false
+        }
         ready.append(job)
         let mustWait = ready.count > idle
         monitor.unlock()
         monitor.signal()
         if mustWait { timekeeper.wake() }
+        return true
     }
 
     var hasWaiting: Bool { monitor.locked { !ready.isEmpty } }

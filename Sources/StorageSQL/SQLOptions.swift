@@ -21,14 +21,15 @@ public struct SQLOptions: Sendable {
     /// The database file. Its directory must exist; beside it appear files with `-wal`, `-shm` and `.lock` behind
     /// its name.
     public var path: String
+    /// Whether `open` makes a database where none is. A server says no: where one was, or where somebody has mistyped
+    /// its place, an empty one would be taken for it.
+    public var makesMissing = true
     /// Threads that read, 1...16.
     public var readers = 2
     /// Most rows in one transaction; a larger batch is a transaction of its own.
     public var groupRows = 1_000
-    /// More rows than this waiting for the disk: `isPressed`. It ends below half of it.
-    public var softMarkRows = 20_000
-    /// More bytes than this waiting for the disk: `isPressed`. It ends below half of it.
-    public var softMarkBytes = 32 << 20
+    /// How much may wait for the disk.
+    public var marks = StorageMarks()
     /// How long a read waits for its turn, or for the writes before it.
     public var readTimeout: Duration = .seconds(5)
     /// How long a commit waits while another program holds the database, such as a backup or an operator's shell.
@@ -58,6 +59,8 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
     case batchesFail(StorageError)
     /// A batch succeeded again after so many had failed.
     case batchesSucceed(failed: Int)
+    /// So much waits that batches or reads are refused; once until the queue is short again.
+    case overloaded
     /// The log could not be written back into the database. It grows until a later attempt succeeds.
     case checkpointFailed(StorageError)
     /// The rows of removed accounts could not all be deleted. They stay invisible, and it is tried again.
@@ -70,9 +73,11 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
     public var description: String {
         switch self {
         case .recovered(let pages): "recovered \(pages) pages of the log after an unclean stop"
+        case .migrated(0, let to): "new database, schema \(to)"
         case .migrated(let from, let to): "schema \(from) is now schema \(to)"
         case .batchesFail(let error): "batches fail: \(error)"
         case .batchesSucceed(let failed): "batches succeed again, after \(failed) failed"
+        case .overloaded: "too much waits for the disk: batches or reads are refused"
         case .checkpointFailed(let error): "checkpoint failed: \(error)"
         case .removalFailed(let error): "deleting the rows of removed accounts failed: \(error)"
         case .removed(let owner, let rows): "deleted \(rows) rows of removed account \(owner)"
@@ -88,6 +93,8 @@ public struct SQLStatus: Hashable, Sendable {
     public var committedBatches = 0
     public var committedRows = 0
     public var failedBatches = 0
+    /// Batches and reads that were not queued, since too much waited.
+    public var refused = 0
     public var transactions = 0
     /// Reads that wait for the writes before them.
     public var parkedReads = 0

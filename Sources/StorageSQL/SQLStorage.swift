@@ -11,7 +11,7 @@ public final class SQLStorage: StorageBackend {
     private let journal: Journal
     private let options: SQLOptions
 
-    /// Opens the database, and makes it if there is none.
+    /// Opens the database, and makes it if there is none and the options do not forbid it.
     ///
     /// Takes milliseconds whatever its size, unless the verification is `.full`. Blocks; not for an event loop.
     ///
@@ -60,6 +60,7 @@ public final class SQLStorage: StorageBackend {
         let options = file.options
         var state = try file.state()
         if state == .absent {
+            guard options.makesMissing else { throw .damaged("\(options.path) is missing") }
             try file.make(internals.migrations)
             options.report(.migrated(from: 0, to: internals.migrations.count))
             state = .present(hasLog: false)
@@ -136,8 +137,8 @@ public final class SQLStorage: StorageBackend {
     public func submit(
         _ batch: [Mutation], then completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void
     ) {
-        guard !journal.submit(batch, completion) else { return }
-        DispatchQueue.global().async { completion(.failure(.closed)) }
+        guard let refusal = journal.submit(batch, completion) else { return }
+        Self.refusals.async { completion(.failure(refusal)) }
     }
 
     public func read<Value: Sendable>(
@@ -155,9 +156,12 @@ public final class SQLStorage: StorageBackend {
                 }
                 return { completion(result) }
             }, deadline: deadline)
-        guard !journal.read(owners, job) else { return }
-        DispatchQueue.global().async { completion(.failure(.closed)) }
+        guard let refusal = journal.read(owners, job) else { return }
+        Self.refusals.async { completion(.failure(refusal)) }
     }
+
+    /// Tells those who were not queued: on one thread, however many they are.
+    private static let refusals = DispatchQueue(label: "martlet.storage.refusals")
 
     public var isPressed: Bool { journal.isPressed }
 

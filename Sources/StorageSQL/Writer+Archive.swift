@@ -63,13 +63,15 @@ extension Writer {
     }
 
     /// Oldest stamp first; a body goes with its last reference.
-    func expire(_ store: Int64, _ before: Timestamp, _ limit: Int) throws(StorageError) -> MutationOutcome {
+    func expire(
+        _ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int
+    ) throws(StorageError) -> MutationOutcome {
         let limit = min(max(limit, 0), 10_000)
         var count = 0
         // References of removed accounts go along without being counted; they must not make the batch long.
         var effort = 0
         while count < limit, effort < 20_000 {
-            let bodies = try expired(store, before, limit - count)
+            let bodies = try expired(store, from, before, limit - count)
             guard !bodies.isEmpty else { break }
             for body in bodies where count < limit {
                 let references = ReferenceList.decode(body.references)
@@ -82,11 +84,12 @@ extension Writer {
 
     /// Read to the end before anything is deleted under it.
     private func expired(
-        _ store: Int64, _ before: Timestamp, _ limit: Int
+        _ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int
     ) throws(StorageError) -> [(id: Int64, remaining: Int, references: [UInt8])] {
         rows.expired.bind(store, at: 1)
         rows.expired.bind(before.milliseconds, at: 2)
         rows.expired.bind(Int64(limit), at: 3)
+        rows.expired.bind(from.milliseconds, at: 4)
         defer { rows.expired.reset() }
         var bodies: [(id: Int64, remaining: Int, references: [UInt8])] = []
         while try rows.expired.step() {

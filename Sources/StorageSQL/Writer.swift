@@ -194,9 +194,9 @@ final class Writer {
             return try unspoolAll(SpoolKey(owner: owner, store: store))
         case .archive(let store, let references, let stamp, let stanza):
             return try archive(try storeID(.archive, store), references, stamp, stanza)
-        case .expireArchive(let store, let before, let limit):
+        case .expireArchive(let store, let from, let before, let limit):
             guard let store = try existingStoreID(.archive, store) else { return .removed(0) }
-            return try expire(store, before, limit)
+            return try expire(store, from, before, limit)
         case .createAccount(let host, let local, let created, let credentials):
             return try createAccount(host, local, created, credentials)
         case .setCredentials(let owner, let credentials):

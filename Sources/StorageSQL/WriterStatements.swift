@@ -52,7 +52,7 @@ struct WriterStatements {
         deleteBody = try connection.prepare("DELETE FROM archive_body WHERE id = ?1")
         expired = try connection.prepare(
             """
-            SELECT id, remaining, "references" FROM archive_body WHERE store = ?1 AND stamp < ?2
+            SELECT id, remaining, "references" FROM archive_body WHERE store = ?1 AND stamp >= ?4 AND stamp < ?2
             ORDER BY stamp, id LIMIT ?3
             """)
         deleteReference = try connection.prepare(

@@ -23,6 +23,8 @@ struct ParserState {
     var depth = 0
     /// Where the stanza being read began, in bytes of this expat.
     var elementStart = 0
+    /// Bytes of the namespaces that a prefix stands for, each as often as it is used in this stanza.
+    var prefixed = 0
     /// White space since the last stanza.
     var whitespace = 0
     /// Reading the prologue: no events.
@@ -57,6 +59,7 @@ struct ParserState {
         let index = Int(XML_GetCurrentByteIndex(expat))
         if depth <= 1 {
             elementStart = index
+            prefixed = 0
             whitespace = 0
         }
         guard token <= limits.maxTokenBytes else { return fail(.tooLarge(.token)) }
@@ -141,7 +144,9 @@ struct ParserState {
     ) -> Bool {
         var namespace: UInt16 = 0
         var local = name
-        if !inherits(name, &namespace, &local), !split(name, &namespace, &local) { return false }
+        if !inherits(name, &namespace, &local), !split(name, &namespace, &local, isAttribute: false) {
+            return false
+        }
         let length = strlen(UnsafeRawPointer(local).assumingMemoryBound(to: CChar.self))
         guard length <= Self.maxNameBytes else {
             fail(.tooLarge(.name))
@@ -173,7 +178,7 @@ struct ParserState {
         var length = 0
         while name[length] > Self.separator { length += 1 }
         if name[length] == Self.separator {
-            guard split(name, &namespace, &local) else { return false }
+            guard split(name, &namespace, &local, isAttribute: true) else { return false }
             length = strlen(UnsafeRawPointer(local).assumingMemoryBound(to: CChar.self))
         }
         guard length <= Self.maxNameBytes else {
@@ -205,7 +210,8 @@ struct ParserState {
 
     /// Takes namespace and local name apart; false after a fault.
     private mutating func split(
-        _ name: UnsafePointer<UInt8>, _ namespace: inout UInt16, _ local: inout UnsafePointer<UInt8>
+        _ name: UnsafePointer<UInt8>, _ namespace: inout UInt16, _ local: inout UnsafePointer<UInt8>,
+        isAttribute: Bool
     ) -> Bool {
         let bytes = UnsafeRawPointer(name).assumingMemoryBound(to: CChar.self)
         guard let separator = strchr(bytes, Int32(Self.separator)) else { return true }
@@ -220,6 +226,21 @@ struct ParserState {
         }
         namespace = found
         local = name + count + 1
+        return weigh(count, found, isAttribute)
+    }
+
+    /// A prefix is short and what it stands for is long, and there are no prefixes where the stanza is written again:
+    /// without a bound a small stanza could become a huge one. False after a fault.
+    @inline(__always)
+    private mutating func weigh(_ count: Int, _ namespace: UInt16, _ isAttribute: Bool) -> Bool {
+        if !isAttribute, scratch.current >= 0, scratch.nodes[scratch.current].namespace == namespace { return true }
+        // The one prefix that stays as it is.
+        if namespace == Namespace.xml.id { return true }
+        prefixed += count
+        guard prefixed <= limits.maxElementBytes else {
+            fail(.tooLarge(.namespaces))
+            return false
+        }
         return true
     }
 
@@ -287,7 +308,7 @@ extension ParserState {
         Self.setUp(expat)
         scratch.reset()
         (pending, fault, isPriming) = ([], nil, false)
-        (depth, elementStart, whitespace) = (0, 0, 0)
+        (depth, elementStart, prefixed, whitespace) = (0, 0, 0, 0)
         (rootTree, rootName, declarations) = (nil, [], [])
         return true
     }

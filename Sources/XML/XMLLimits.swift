@@ -36,9 +36,13 @@ public struct XMLLimits: Sendable, Hashable {
     public static let authenticated = XMLLimits()
 
     /// For what this server wrote itself: whatever got in, with stamps and wrappers, comes out again.
+    ///
+    /// What is written is longer than what came: a character is up to six bytes when it is escaped, and each element
+    /// says its namespace in full. So no peer's limits will do, and these stand far above all that a config allows
+    /// (16 MiB, 10,000 attributes). They only keep a damaged file from taking all memory.
     public static let stored = XMLLimits(
-        maxElementBytes: 64 * 1024 * 1024, maxTokenBytes: 4 * 1024 * 1024, maxDepth: 512, maxAttributes: 1024,
-        maxElements: 1024 * 1024)
+        maxElementBytes: 256 * 1024 * 1024, maxTokenBytes: 256 * 1024 * 1024, maxDepth: 512, maxAttributes: .max,
+        maxElements: 2 * 1024 * 1024)
 }
 
 /// Why a stream cannot be read on.

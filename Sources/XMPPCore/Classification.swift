@@ -135,7 +135,8 @@ public struct Classification: Hashable, Sendable {
         }
         let wanted = bits & (Bit.substance | Bit.store) != 0
         if !wanted { return combine(bits, .vanish) }
-        if bits & Bit.noStore != 0 { return combine(bits, bits & Bit.body != 0 ? .bounce : .vanish) }
+        // Even with a body: an error would tell a stranger that nobody is there.
+        if bits & Bit.noStore != 0 { return combine(bits, .vanish) }
         bits |= Bit.storable
         if bits & Bit.noPermanentStore == 0 { bits |= Bit.archivable }
         return combine(bits, .keep)

@@ -12,6 +12,15 @@ public struct Timestamp: Hashable, Sendable, Comparable {
         left.milliseconds < right.milliseconds
     }
 
+    /// Whether a clock that is right could have shown it while there was a Martlet: the years 2026 to 2199. What is
+    /// outside was stamped by a clock that was wrong, so nothing may be dropped because of it.
+    public var isPlausible: Bool { (Self.firstPlausible..<Self.endOfPlausible).contains(self) }
+
+    /// 2026-01-01, before the first release.
+    public static let firstPlausible = Timestamp(milliseconds: 1_767_225_600_000)
+    /// 2200-01-01.
+    private static let endOfPlausible = Timestamp(milliseconds: 7_258_118_400_000)
+
     /// Reads a DateTime: `2002-09-10T23:08:25Z`, with a fraction and an offset if it has them; nil: not one. Digits
     /// behind the millisecond are dropped; a leap second is not a DateTime.
     public init?(_ string: String) {

@@ -76,8 +76,9 @@ extension Shard {
     }
 
     /// Who is in by the old password goes, but for the one who changed it.
-    func passwordChanged(_ address: BareJID, keeping session: SessionRef?) {
+    func passwordChanged(_ address: BareJID, _ generation: UInt32, keeping session: SessionRef?) {
         guard let account = accounts[address] else { return }
+        account.passwordChanged(generation)
         for other in account.sessionList where other.ref != session { other.close(.notAuthorized) }
     }
 }

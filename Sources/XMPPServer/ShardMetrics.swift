@@ -74,6 +74,7 @@ extension ShardCounts {
             ("stanzas_repeated", \.repeated), ("sessions_evicted", \.evicted), ("sessions_idle", \.idle),
             ("reading_slowed", \.slowed), ("replies_lost", \.lostReplies),
             ("account_loads", \.loads), ("account_loads_failed", \.failedLoads), ("commits_failed", \.failedCommits),
+            ("messages_unreadable", \.unreadable),
         ]
     }
 }

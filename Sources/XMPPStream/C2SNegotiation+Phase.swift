@@ -84,8 +84,17 @@ extension C2SNegotiation.Phase {
             facts.outOfTurn += 1
             return .authentication(reject(.malformedRequest, nil, &facts))
         }
+        if let answer = Self.tooEarly(element, facts) { return .reply(answer) }
         if facts.answers(element) { return .request }
         return refuse(element)
+    }
+
+    /// The answer to stream management that comes before its time; nil: it is something else. The stream goes on
+    /// (XEP-0198 §3, §5: not before authentication, and all but resuming not before the resource is bound).
+    private static func tooEarly(_ element: ElementView, _ facts: Facts) -> Element? {
+        guard element.namespace == .streamManagement, facts.policy?.streamManagement == true else { return nil }
+        if case .unknown = StreamManagementElement(element) { return nil }
+        return StreamManagementElement.failed(.unexpectedRequest)
     }
 
     /// RFC 6120 §5.4.2: where it is not offered, or more than a bare command, it fails.
@@ -144,6 +153,10 @@ extension C2SNegotiation.Phase {
             return negotiate(element, &facts)
         }
         if element.isNamed("starttls", .tls) { return startTLS(element, facts) }
+        if let answer = Self.tooEarly(element, facts) {
+            self = .authenticating(sasl)
+            return .reply(answer)
+        }
         return refuse(element)
     }
 
@@ -190,20 +203,28 @@ extension C2SNegotiation.Phase {
     }
 
     mutating func refuseAuthenticated(_ failure: SASLFailure, _ facts: inout Facts) -> C2SNegotiation.Rejection? {
-        guard case .restarting = self, case .rejected(let rejection) = reject(failure, facts.account, &facts) else {
-            return nil
-        }
+        // Its password was looked at.
+        guard case .restarting = self,
+            case .rejected(let rejection) = reject(failure, facts.account, &facts, isGuess: true)
+        else { return nil }
         facts.account = nil
         facts.reached.remove(.authenticated)
         return rejection
     }
 
-    /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5).
+    /// Counts the failure; the last one that is allowed ends the stream (RFC 6120 §6.4.5). Guesses are counted apart:
+    /// there are clients that try six mechanisms before they come to a password.
     private mutating func reject(
-        _ failure: SASLFailure, _ account: BareJID?, _ facts: inout Facts
+        _ failure: SASLFailure, _ account: BareJID?, _ facts: inout Facts, isGuess: Bool = false
     ) -> AuthenticationResult {
-        facts.failures += 1
-        let isLast = facts.failures >= facts.policy?.authentication.attempts ?? 1
+        let isLast: Bool
+        if isGuess || failure.cause == .wrongPassword {
+            facts.guesses += 1
+            isLast = facts.guesses >= facts.policy?.authentication.attempts ?? 1
+        } else {
+            facts.refusals += 1
+            isLast = facts.refusals >= facts.policy?.authentication.refusals ?? 1
+        }
         self = isLast ? .ended : .negotiating
         return .rejected(
             C2SNegotiation.Rejection(
@@ -222,20 +243,16 @@ extension C2SNegotiation.Phase {
 
     /// Authenticated.
     private mutating func bindOrResume(_ element: ElementView, _ facts: inout Facts) -> ElementResult {
-        if element.namespace == .streamManagement, facts.policy?.streamManagement == true {
+        if element.isNamed("resume", .streamManagement), facts.policy?.streamManagement == true {
             switch StreamManagementElement(element) {
             case .resume(let request):
                 self = .resuming
                 return .resume(request)
-            case .malformed(let condition):
-                return .reply(StreamManagementElement.failed(condition))
-            case .enable, .request, .answer:
-                // XEP-0198 §3: not before the resource is bound.
-                return .reply(StreamManagementElement.failed(.unexpectedRequest))
-            case .unknown:
-                return refuse(element)
+            case .malformed(let condition): return .reply(StreamManagementElement.failed(condition))
+            case .enable, .request, .answer, .unknown: return refuse(element)
             }
         }
+        if let answer = Self.tooEarly(element, facts) { return .reply(answer) }
         let reading = Self.isForServer(element, facts) ? Bind.read(element) : .other
         if reading != .other, facts.refusedBinds >= C2SNegotiation.mostRefusedBinds {
             self = .ended

@@ -22,7 +22,10 @@ public struct C2SNegotiation: ~Copyable, Sendable {
         var host: String?
         var policy: HostPolicy?
         var account: BareJID?
-        var failures = 0
+        /// Failures with a password that was looked at.
+        var guesses = 0
+        /// Failures before any was.
+        var refusals = 0
         /// Requests to bind that were refused.
         var refusedBinds = 0
         var outOfTurn = 0

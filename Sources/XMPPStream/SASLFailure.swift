@@ -5,10 +5,30 @@ public struct SASLFailure: Error, Hashable, Sendable {
     public var condition: Condition
     /// For people, in English.
     public var text: String?
+    /// For the log, where the condition does not say it; clients do not hear of it.
+    public var cause: Cause?
 
-    public init(_ condition: Condition, text: String? = nil) {
+    public init(_ condition: Condition, text: String? = nil, cause: Cause? = nil) {
         self.condition = condition
         self.text = text
+        self.cause = cause
+    }
+
+    public enum Cause: String, Hashable, Sendable, CaseIterable {
+        /// A password, or the proof of one, was compared: a guess. Also where there is no such account.
+        case wrongPassword = "password"
+        /// The client wants to bind a channel in a way that the server does not know (`tls-unique`).
+        case unknownBinding = "unknown-channel-binding"
+        /// Client and server do not see the same channel.
+        case otherChannel = "other-channel"
+        /// The client could bind the channel and did not see the server offer it (RFC 5802 §6, the flag `y`).
+        case downgrade
+        /// An answer to another challenge.
+        case otherChallenge = "other-challenge"
+        /// No account can have that name.
+        case impossibleName = "impossible-name"
+        /// The account of a certificate is not there.
+        case noAccount = "no-account"
     }
 
     public enum Condition: String, Hashable, Sendable, CaseIterable {
@@ -41,8 +61,11 @@ public struct SASLFailure: Error, Hashable, Sendable {
     public static let invalidAuthzid = SASLFailure(.invalidAuthzid)
     public static let invalidMechanism = SASLFailure(.invalidMechanism)
     public static let malformedRequest = SASLFailure(.malformedRequest)
-    public static let notAuthorized = SASLFailure(.notAuthorized)
+    /// The password was wrong.
+    public static let notAuthorized = SASLFailure(.notAuthorized, cause: .wrongPassword)
     public static let temporary = SASLFailure(.temporaryAuthFailure)
+
+    static func notAuthorized(_ cause: Cause) -> SASLFailure { SASLFailure(.notAuthorized, cause: cause) }
 
     /// The `<failure/>`.
     public var element: Element {

@@ -83,12 +83,16 @@ public struct AuthenticationPolicy: Hashable, Sendable {
     public var iterations: Int
     /// Makes the credentials of unknown users; kept over restarts, never shown.
     public var secret: [UInt8]
-    /// Failures on one stream; the last one ends it.
+    /// Wrong passwords on one stream; the last one ends it.
     public var attempts: Int
+    /// Other failures, by which nobody guesses anything: a client goes through its mechanisms that way. The last one
+    /// ends the stream.
+    public var refusals: Int
 
     public init(
         mechanisms: Set<SASLMechanism> = .proving, hashes: [HashFunction] = HashFunction.allCases,
-        allowsPlainInClear: Bool = false, iterations: Int = 10_000, secret: [UInt8], attempts: Int = 5
+        allowsPlainInClear: Bool = false, iterations: Int = 10_000, secret: [UInt8], attempts: Int = 5,
+        refusals: Int = 20
     ) {
         self.mechanisms = mechanisms
         self.hashes = HashFunction.allCases.filter(hashes.contains)
@@ -96,6 +100,7 @@ public struct AuthenticationPolicy: Hashable, Sendable {
         self.iterations = iterations
         self.secret = secret
         self.attempts = attempts
+        self.refusals = refusals
     }
 
     /// Whether nothing of the config speaks against it.

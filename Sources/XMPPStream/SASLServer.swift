@@ -207,9 +207,9 @@ extension SASLServer.State {
         case (.unsupported, false): break
         case (.unoffered, false):
             // Somebody removed the -PLUS mechanisms on the way to the client (RFC 5802 §6).
-            if setting.offered.contains(where: \.bindsChannel) { return .failed(.notAuthorized, nil) }
+            if setting.offered.contains(where: \.bindsChannel) { return .failed(.notAuthorized(.downgrade), nil) }
         case (.used(let type), true):
-            guard setting.bindings[type] != nil else { return .failed(.notAuthorized, nil) }
+            guard setting.bindings[type] != nil else { return .failed(.notAuthorized(.unknownBinding), nil) }
         case (.used, false), (.unsupported, true), (.unoffered, true): return .failed(.malformedRequest, nil)
         }
         switch Self.account(first.username, first.authzid, setting.host) {
@@ -266,7 +266,7 @@ extension SASLServer.State {
         switch self {
         case .finding(let account):
             self = .idle
-            return exists ? .authenticated(account, .external, nil) : .failed(.notAuthorized, account)
+            return exists ? .authenticated(account, .external, nil) : .failed(.notAuthorized(.noAccount), account)
         case .naming(let account):
             self = .idle
             return exists ? .failed(.temporary, nil) : .authenticated(account, .anonymous, nil)
@@ -279,7 +279,7 @@ extension SASLServer.State {
     private static func account(
         _ username: String, _ authzid: String?, _ host: String
     ) -> Result<BareJID, SASLFailure> {
-        guard let local = JID.prepared(local: username) else { return .failure(.notAuthorized) }
+        guard let local = JID.prepared(local: username) else { return .failure(.notAuthorized(.impossibleName)) }
         let account = BareJID(canonicalLocal: local, domain: host)
         guard let authzid else { return .success(account) }
         return BareJID(authzid) == account ? .success(account) : .failure(.invalidAuthzid)
@@ -295,8 +295,10 @@ extension SASLServer.State {
             guard message.count <= SASLServer.longestMessage, let final = ScramClientFinal(message) else {
                 return .failed(.malformedRequest, account)
             }
-            guard let signature = exchange.verify(final) else { return .failed(.notAuthorized, account) }
-            return .authenticated(account, mechanism, signature)
+            switch exchange.verify(final) {
+            case .success(let signature): return .authenticated(account, mechanism, signature)
+            case .failure(let failure): return .failed(failure, account)
+            }
         case .idle, .lookingUpScram, .lookingUpPlain, .checking, .finding, .naming:
             self = .idle
             return .failed(.malformedRequest, nil)

@@ -34,22 +34,26 @@ struct ScramExchange: Hashable, Sendable {
         serverFirst = Array("r=".utf8) + nonce + Array(parameters.utf8)
     }
 
-    /// The server's signature for the client, or nil: the proof is wrong, or belongs to another exchange or channel.
-    func verify(_ final: ScramClientFinal) -> [UInt8]? {
+    /// The server's signature for the client; or the proof is wrong, or belongs to another exchange or channel.
+    func verify(_ final: ScramClientFinal) -> Result<[UInt8], SASLFailure> {
         let comma = [UInt8(ascii: ",")]
         let message = first.bare + comma + serverFirst + comma + final.withoutProof
         let hash = credential.hash
         var found: ScramCredential?
         for key in keys {
             let signature = Crypto.hmac(hash, key: key.storedKey, message)
-            guard final.proof.count == signature.count else { return nil }
+            guard final.proof.count == signature.count else { return .failure(.notAuthorized) }
             let clientKey = zip(final.proof, signature).map { $0 ^ $1 }
             if Crypto.isEqual(Crypto.hash(hash, clientKey), key.storedKey) { found = key }
         }
         let isOurs = Crypto.isEqual(final.nonce, nonce)
         let isBound = Crypto.isEqual(final.channelBinding, expectedBinding)
-        guard let found, isOurs, isBound, !isFake else { return nil }
-        return Array("v=".utf8) + Array(Base64.encode(Crypto.hmac(hash, key: found.serverKey, message)).utf8)
+        // To the client all of these are the same, so it learns nothing of the password by them.
+        guard isOurs else { return .failure(.notAuthorized(.otherChallenge)) }
+        guard isBound else { return .failure(.notAuthorized(.otherChannel)) }
+        guard let found, !isFake else { return .failure(.notAuthorized) }
+        let signature = Crypto.hmac(hash, key: found.serverKey, message)
+        return .success(Array("v=".utf8) + Array(Base64.encode(signature).utf8))
     }
 }
 

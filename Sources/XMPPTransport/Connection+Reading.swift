@@ -63,7 +63,7 @@ extension Connection {
         case .element(let element):
             wish = handler.received(element)
         case .opened(let header):
-            if session == nil { addressedHost = header.to?.lowercased() }
+            if session == nil { addressedHost = header.to }
             wish = handler.streamOpened(header)
         case .closed:
             flags.insert(.streamEnded)

@@ -1,4 +1,5 @@
 internal import NIOCore
+internal import XMPPCore
 internal import XMPPServer
 
 extension Connection {
@@ -41,7 +42,9 @@ extension Connection {
 
     func makeSession() -> Bool {
         guard let context = origin.tls else { return false }
-        session = TLSSession(context, host: addressedHost, scratch: nioLoop.resources.tls)
+        // As the certificates name it, in whatever form the client wrote it.
+        let host = addressedHost.flatMap { BareJID.domain($0)?.domain }
+        session = TLSSession(context, host: host, scratch: nioLoop.resources.tls)
         return session != nil
     }
 

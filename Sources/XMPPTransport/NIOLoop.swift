@@ -36,7 +36,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
     private var receiver: (any MailReceiver)?
 
     private var deferred: [() -> Void] = []
-    /// Comes with the next turn but the one that is under way.
+    /// Comes with the next turns but the one that is under way.
     private var postponed: [() -> Void] = []
     private var touched: ContiguousArray<Connection> = []
     private var endingTurn: ContiguousArray<Connection> = []
@@ -167,13 +167,10 @@ final class NIOLoop: Loop, @unchecked Sendable {
         guard !isInTurn else { return }
         isInTurn = true
         var share = Self.share
-        var work = postponed
-        postponed = []
+        runPostponed()
         while true {
             isClockFresh = false
             if collectMail() { deliverMail(&share) }
-            for item in work { item() }
-            work = []
             receiver?.turnEnded()
             runDeferred()
             endTurnOfConnections()
@@ -205,6 +202,22 @@ final class NIOLoop: Loop, @unchecked Sendable {
         guard !isInTurn, !isTurnScheduled else { return }
         goOnLater()
     }
+
+    /// As much of it as there is time for: what takes long is put off so that others come between two pieces of it.
+    private func runPostponed() {
+        guard !postponed.isEmpty else { return }
+        let work = postponed
+        postponed = []
+        let end = Self.readClock().advanced(by: Self.postponedTime)
+        for (index, item) in work.enumerated() {
+            item()
+            guard Self.readClock() > end else { continue }
+            postponed.insert(contentsOf: work[(index + 1)...], at: 0)
+            return
+        }
+    }
+
+    private static let postponedTime = Duration.milliseconds(1)
 
     private func runDeferred() {
         guard !deferred.isEmpty else { return }

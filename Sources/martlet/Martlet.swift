@@ -11,7 +11,7 @@ struct Martlet: AsyncParsableCommand {
         version: version,
         subcommands: [
             Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, Status.self, Modules.self,
-            Reload.self, BackUp.self, Stop.self, DescribeConfig.self,
+            Reload.self, BackUp.self, Restore.self, Stop.self, DescribeConfig.self,
         ])
 
     static let version = Build.version
@@ -74,9 +74,10 @@ struct ConfigOption: ParsableArguments {
 
 struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        abstract: "Check the config, the certificates it names, and the DNS records of its hosts.",
+        abstract: "Check the config, the certificates and data it names, and the DNS records of its hosts.",
         discussion: """
-            Prints every error as `file:line: key: reason` and ends with 1 if there is one. What DNS lacks is no error.
+            Prints every error as `file:line: key: reason` and ends with 1 if there is one, with 69 if there is no \
+            database. What DNS lacks is no error.
             """)
 
     @OptionGroup var config: ConfigOption
@@ -84,8 +85,12 @@ struct Check: AsyncParsableCommand {
     var dns = true
 
     func run() async throws {
-        let file = try ConfigFile.load(config.path ?? ConfigFile.defaultPath, further: CertificateCheck.check)
+        let file = try ConfigFile.load(config.path ?? ConfigFile.defaultPath, further: ConfigFile.lookAround)
         for warning in file.warnings { Terminal.writeError("\(warning) (warning)") }
+        let data = DataDirectory(path: file.config.data)
+        for warning in Permissions.warnings(data) { Terminal.writeError("\(warning) (warning)") }
+        try data.requireDatabase()
+        if geteuid() == 0 || access(data.secret.path, R_OK) == 0 { _ = try data.secret.read() }
         if dns {
             if let notes = DNSCheck().notes(file.config) {
                 for note in notes { Terminal.writeError("\(note) (warning)") }

@@ -40,9 +40,10 @@ final class MartletServer: RunningServer {
     private static func makeTLS(_ config: ServerConfig) throws -> TLSContext? {
         let certificates = config.hosts.compactMap { host in
             host.certificate.map {
-                // Clients name the host in its ASCII form.
+                // The handshake names the host in its ASCII form.
                 TLSContext.Certificate(
-                    hosts: [SelfSignedCertificate.ascii(host.name) ?? host.name], chainFile: $0.certificate,
+                    hosts: [host.name] + [SelfSignedCertificate.ascii(host.name)].compactMap { $0 },
+                    chainFile: $0.certificate,
                     keyFile: $0.key,
                     clients: $0.authorities.map { TLSContext.Clients(host: host.name, authoritiesFile: $0) })
             }

@@ -26,14 +26,18 @@ struct Serve: AsyncParsableCommand {
 
     func run() async throws {
         let path = config.path ?? ConfigFile.defaultPath
-        let file = try ConfigFile.load(path, further: CertificateCheck.check)
+        let file = try ConfigFile.load(path, further: ConfigFile.lookAround)
+        let directory = DataDirectory(path: file.config.data)
+        try directory.requireDatabase()
+        _ = try directory.secret.read()
         let log = Self.makeLog(file.config.log)
         file.logWarnings(log)
         try Self.checkDescriptors()
         // Whatever is made from here on is for the server's own eyes.
         umask(0o077)
-        let directory = DataDirectory(path: file.config.data)
-        try directory.create()
+        for warning in Permissions.warnings(directory) {
+            log.warning("permissions", metadata: ["reason": "\(warning)"])
+        }
         let lock = try directory.lock()
         let begin = ContinuousClock.now
         let storage = try Wiring.openStorage(file.config, log: log)
@@ -165,7 +169,7 @@ final class ServerProcess: Sendable {
     private func reloadNow(dryRun: Bool) async throws(CommandError) -> CommandOutput {
         let config: ServerConfig
         do {
-            let file = try ConfigFile.load(path, further: CertificateCheck.check)
+            let file = try ConfigFile.load(path, further: ConfigFile.lookAround)
             if !dryRun { file.logWarnings(log) }
             config = file.config
         } catch {

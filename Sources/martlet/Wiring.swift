@@ -3,16 +3,18 @@ import Logging
 import ModuleKit
 import StorageSQL
 import XMPPServer
-import XMPPStream
 import XMPPTransport
 
 /// The joints between this executable and the parts that it puts together.
 enum Wiring {
-    /// Opens the database in the config's data directory, whose lock the caller holds.
+    /// Opens the database in the config's data directory, whose lock the caller holds. Makes none.
     static func openStorage(
         _ config: ServerConfig, log: Logger? = nil
     ) throws(CommandError) -> any StorageBackend {
-        var options = SQLOptions(path: config.data + "/martlet.db")
+        let directory = DataDirectory(path: config.data)
+        try directory.requireDatabase()
+        var options = SQLOptions(path: directory.databasePath)
+        options.makesMissing = false
         // For crash trials: the file system that forgets what was not synced.
         options.vfs = ProcessInfo.processInfo.environment["MARTLET_TEST_VFS"]
         if let log {
@@ -32,7 +34,8 @@ enum Wiring {
         let group = TransportGroup(loops: config.loops)
         do {
             let server = try await Server.start(
-                config: config, storage: storage, secret: try secret(in: config.data), modules: StandardModules.all,
+                config: config, storage: storage, secret: try DataDirectory(path: config.data).secret.readOrMake(),
+                modules: StandardModules.all,
                 loops: group.loops, log: log)
             let process = MartletServer(config: config, server: server, group: group, storage: storage, log: log)
             try await process.listen()
@@ -42,20 +45,6 @@ enum Wiring {
             throw error
         }
     }
-
-    /// What the fake salts of unknown users are made of: random, and the same after every restart.
-    private static func secret(in directory: String) throws -> [UInt8] {
-        let url = URL(fileURLWithPath: directory).appendingPathComponent("secret")
-        if let data = try? Data(contentsOf: url), data.count == 32 { return Array(data) }
-        let secret = Crypto.random(32)
-        do {
-            try Data(secret).write(to: url, options: .atomic)
-            try FileManager.default.setAttributes([.posixPermissions: 0o600], ofItemAtPath: url.path)
-        } catch {
-            throw CommandError.unavailable("\(url.path) cannot be written")
-        }
-        return secret
-    }
 }
 
 extension SQLReport {
@@ -63,7 +52,7 @@ extension SQLReport {
         switch self {
         case .recovered, .migrated, .batchesSucceed: .notice
         case .removed: .info
-        case .batchesFail, .checkpointFailed, .removalFailed, .closeFailed: .error
+        case .batchesFail, .overloaded, .checkpointFailed, .removalFailed, .closeFailed: .error
         }
     }
 }

@@ -198,15 +198,20 @@ def test_line_19_stamps_and_ids_in_the_server_s_name_are_taken_out(server):
     asyncio.run(scene())
 
 
-def test_line_19_a_roster_push_of_a_stranger_does_not_arrive(server):
+def test_line_19_a_roster_push_of_a_stranger_does_not_look_like_ours(server):
+    """RFC 6121 §8.5.3.1: what is for a client goes to the client, under the address of the one that sends it."""
+
     async def scene():
         alice = await here(server, "alice", "home")
         mallory = await here(server, "mallory")
         payload = item("<item jid='evil@other.example' subscription='both'/>")
-        assert await refusal(mallory, "set", payload, to=alice.jid) == "forbidden"
         assert await refusal(mallory, "set", payload, to=alice.bare) == "forbidden"
+        assert await refusal(mallory, "set", payload, to=f"{alice.bare}/nowhere") == "service-unavailable"
         await alice.ping()
         assert not alice.stream.events
+        mallory.send(f"<iq type='set' id='push' to='{alice.jid}'>{payload}</iq>")
+        push = await alice.take(lambda each: each.get("id") == "push", "the push")
+        assert push.get("from") == mallory.jid
 
     asyncio.run(scene())
 

@@ -22,10 +22,23 @@ import XMPPServer
         #expect(file.warnings == [])
         #expect(try mode(target + "/key.pem") == 0o600)
         #expect(try mode(target + "/data") == 0o700)
+        #expect(try mode(target + "/data/martlet.db") == 0o600)
+        #expect(try mode(target + "/data/secret") == 0o600)
+        #expect(Permissions.warnings(DataDirectory(path: target + "/data")) == [])
         let report = ConfigReport(file: "martlet.yml")
         CertificateCheck.check(file.config, into: report)
         #expect(report.errors == [])
         #expect(report.warnings == [])
+    }
+
+    @Test(arguments: ["127.0.0.1", "[::1]"])
+    func `makes a server whose host is an IP address`(host: String) async throws {
+        let directory = try TemporaryDirectory()
+        let target = directory.path + "/server"
+        #expect(await Martlet.run(["setup", host, "--dir", target, "--port", "1", "--tls-port", "2"]) == 0)
+        let file = try ConfigFile.load(target + "/martlet.yml", further: CertificateCheck.check)
+        #expect(file.config.hosts.map(\.name) == [host])
+        #expect(file.warnings == [])
     }
 
     @Test func `overwrites nothing`() async throws {
@@ -78,6 +91,26 @@ import XMPPServer
         let (errors, warnings) = try problems(certificate: made.certificate, key: made.key)
         #expect(errors == [])
         #expect(warnings == [])
+    }
+
+    @Test(arguments: [("127.0.0.1", "127.0.0.2"), ("[::1]", "[::2]"), ("[2001:db8::1]", "127.0.0.1")])
+    func `of a host that is an IP address name it as one`(host: String, other: String) throws {
+        let made = try SelfSignedCertificate(domain: host)
+        let certificate = String(decoding: made.certificate, as: UTF8.self)
+        let key = String(decoding: made.key, as: UTF8.self)
+        #expect(try problems(host: "\"\(host)\"", certificate: certificate, key: key).warnings == [])
+        #expect(
+            try problems(host: "\"\(other)\"", certificate: certificate, key: key).warnings
+                == ["m.yml:3: tls.certificate: CERT is not for \(other)"])
+        // What only looks like the address is a name.
+        #expect(try problems(host: "localhost", certificate: certificate, key: key).warnings.count == 1)
+    }
+
+    @Test func `that name an address as a domain are not for it`() throws {
+        #expect(
+            try problems(host: "\"[::2]\"", certificate: made.certificate, key: made.key).warnings
+                == ["m.yml:3: tls.certificate: CERT is not for [::2]"])
+        #expect(try problems(host: "\"[::1]\"", certificate: made.certificate, key: made.key).warnings == [])
     }
 
     @Test func `that cannot be read are errors`() throws {

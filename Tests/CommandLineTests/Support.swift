@@ -10,6 +10,8 @@ final class TemporaryFile {
     init(_ text: String) throws {
         path = NSTemporaryDirectory() + "martlet-test-" + UUID().uuidString
         try text.write(toFile: path, atomically: false, encoding: .utf8)
+        // As a key has to be.
+        chmod(path, 0o600)
     }
 
     deinit { unlink(path) }

@@ -45,9 +45,9 @@ import XMPPTransport
         #expect(!classify(content).isStorable)
     }
 
-    @Test func `hints are obeyed, and a body that may not be kept is bounced`() {
+    @Test func `hints are obeyed, and a body that may not be kept vanishes`() {
         let hint = { (name: String) in "<\(name) xmlns='urn:xmpp:hints'/>" }
-        #expect(classify("<body/>" + hint("no-store")).storage == .bounce)
+        #expect(classify("<body/>" + hint("no-store")).storage == .vanish)
         #expect(classify("<body/>" + hint("no-store")).forbidsStore)
         let brief = classify("<body/>" + hint("no-permanent-store"))
         #expect(brief.storage == .keep)
@@ -88,6 +88,6 @@ import XMPPTransport
         let stanza = Stanza(Element("message", .client, ["type": "chat"], Element("body", .client, [:], "x")))
         #expect(stanza.classification.storage == .keep)
         #expect(stanza.with(to: JID("a@b")).classification == stanza.classification)
-        #expect(stanza.appending(Element("no-store", .hints)).classification.storage == .bounce)
+        #expect(stanza.appending(Element("no-store", .hints)).classification.storage == .vanish)
     }
 }

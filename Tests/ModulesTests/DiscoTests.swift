@@ -45,6 +45,24 @@ import Testing
         await server.stop()
     }
 
+    @Test func `a node of no name is none: the answer is that of the host or the account`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let mercutio = try server.login("mercutio@example.org/street")
+        for query in [info, items] {
+            let nameless = query.replacing("/>", with: " node=''/>")
+            for address in ["example.org", "romeo@example.org"] {
+                let answer = try romeo.ask(server, "get", nameless, to: address)
+                #expect(answer?.elements == (try romeo.ask(server, "get", query, to: address))?.elements)
+                // XEP-0030 §3.2: the question is repeated.
+                #expect(answer?[attribute: "node"] == "")
+            }
+            let strangers = mercutio.refusal(server, "get", query, to: "romeo@example.org")
+            #expect(mercutio.refusal(server, "get", nameless, to: "romeo@example.org") == strangers)
+        }
+        await server.stop()
+    }
+
     @Test func `nobody sets what is discovered`() async throws {
         let server = try await TestServer(standardModules)
         let romeo = try server.login("romeo@example.org/orchard")

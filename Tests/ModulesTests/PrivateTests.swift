@@ -2,6 +2,7 @@ import ModuleKit
 import ModuleTesting
 import Private
 import Testing
+import XMPPServer
 
 @Suite struct PrivateTests {
     private func query(_ content: String) -> String { "<query xmlns='jabber:iq:private'>\(content)</query>" }
@@ -133,6 +134,59 @@ import Testing
             let answer = try romeo.ask(server, "get", query("<a xmlns='\(namespace)'/>"))
             #expect(answer?.elements.first?.text == "\(number)", "\(namespace)")
         }
+        await server.stop()
+    }
+
+    @Test func `an element that cannot be read is an error, not an empty one that the client would write over`()
+        async throws
+    {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        try romeo.ask(server, "set", query("<a xmlns='urn:x'>1</a>"))
+        let memory = server.memory
+        let owner = try #require(
+            await server.pump {
+                try? await memory.read([]) { snapshot throws(StorageError) in
+                    try snapshot.account(host: "example.org", local: "romeo")?.owner
+                }
+            } ?? nil)
+        server.storage.submit([.put("private", owner, key: "{urn:x}a", value: Array("<a".utf8))]) { _ in }
+        server.settle()
+        #expect(romeo.refusal(server, "get", query("<a xmlns='urn:x'/>")) == "internal-server-error")
+        #expect(romeo.refusal(server, "get", query("<b xmlns='urn:x'/>")) == nil)
+        await server.stop()
+    }
+
+    @Test func `an element with every attribute that the limits allow comes back`() async throws {
+        let server = try await TestServer(standardModules) { $0.limits.authenticated.elements.attributes = 10_000 }
+        let romeo = try server.login("romeo@example.org/orchard")
+        let attributes = (0..<4000).map { "a\($0)='x'" }.joined(separator: " ")
+        try romeo.ask(server, "set", query("<a xmlns='urn:x' \(attributes)>1</a>"))
+        let answer = try romeo.ask(server, "get", query("<a xmlns='urn:x'/>"))
+        #expect(answer?.elements.first?.attributes.count == 4000)
+        await server.stop()
+    }
+
+    @Test func `what waits for the disk is bounded in bytes`() async throws {
+        let server = try await TestServer(standardModules, config: ["private": options(["bytes": "8KiB"])])
+        let clients = try (0..<10).map { try server.login("romeo@example.org/\($0)", priority: nil) }
+        server.storage.set(.stalled)
+        for (index, client) in clients.enumerated() {
+            let text = String(repeating: "x", count: 2000)
+            client.send(
+                """
+                <iq type='set' id='s'><query xmlns='jabber:iq:private'><e xmlns='urn:e:\(index)'>\(text)</e></query></iq>
+                """)
+        }
+        server.settle()
+        let refused = clients.count { $0.inbox.contains { $0[attribute: "type"] == "error" } }
+        #expect((5...7).contains(refused))
+        server.storage.set(.none)
+        server.settle()
+        #expect(clients.count { $0.inbox.contains { $0[attribute: "type"] == "result" } } == 10 - refused)
+        // The line has come to its end, and there is room again.
+        let brief = "<query xmlns='jabber:iq:private'><e xmlns='urn:e:0'>y</e></query>"
+        #expect(clients[0].refusal(server, "set", brief) == nil)
         await server.stop()
     }
 }

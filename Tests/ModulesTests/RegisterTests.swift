@@ -122,6 +122,46 @@ import Testing
         await server.stop()
     }
 
+    @Test func `one stream makes as many accounts as the operator allows, refused names apart`() async throws {
+        let server = try await server(["per_stream": "3"])
+        let stranger = outside(server)
+        #expect(stranger.refusal(server, "set", form("romeo", "long enough")) == "conflict")
+        for name in ["one", "two", "three"] { try stranger.ask(server, "set", form(name, "long enough")) }
+        #expect(stranger.refusal(server, "set", form("four", "long enough")) == "not-acceptable")
+        #expect(inside(server, "three@example.org/a", "long enough").phase == .ready)
+        await server.stop()
+    }
+
+    @Test func `an account is made at the host and nowhere else`() async throws {
+        let server = try await server(["per_stream": "10"])
+        let stranger = outside(server)
+        for address in [
+            "romeo@example.org", "nobody@example.org", "example.org/x", "example.net", "romeo@example.net/x",
+        ] {
+            #expect(stranger.refusal(server, "get", empty, to: address) == "service-unavailable", "\(address)")
+            let request = form("one", "long enough")
+            #expect(stranger.refusal(server, "set", request, to: address) == "service-unavailable", "\(address)")
+        }
+        for address in [nil, "example.org", "EXAMPLE.org"] {
+            #expect(stranger.refusal(server, "get", empty, to: address) == nil, "\(address ?? "")")
+        }
+        #expect(stranger.refusal(server, "set", form("one", "long enough"), to: "example.org") == nil)
+        await server.stop()
+    }
+
+    @Test func `who has an account asks nothing of another's registration, and changes nothing`() async throws {
+        let server = try await server()
+        let romeo = inside(server, "romeo@example.org/orchard")
+        for address in ["juliet@example.org", "nobody@example.org"] {
+            #expect(romeo.refusal(server, "get", empty, to: address) == "service-unavailable")
+            #expect(romeo.refusal(server, "set", form("romeo", "long enough"), to: address) == "service-unavailable")
+            #expect(romeo.refusal(server, "set", remove, to: address) == "service-unavailable")
+        }
+        #expect(inside(server, "romeo@example.org/street").phase == .ready)
+        #expect(inside(server, "juliet@example.org/street").phase == .ready)
+        await server.stop()
+    }
+
     @Test func `what is no request breaks nothing`() async throws {
         let server = try await server()
         let stranger = outside(server)

@@ -84,6 +84,31 @@ import XMPPServer
         await server.stop()
     }
 
+    /// RFC 6121 §2.3.3 for the account; §8.5.3 for a client, which answers for itself.
+    @Test(arguments: ["get", "set"])
+    func `a roster request to somebody else's client is unavailable where there is none, and the client's where it is`(
+        _ type: String
+    ) async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let juliet = try server.login("juliet@example.org/balcony")
+        let query = "<query xmlns='jabber:iq:roster'/>"
+        for address in ["juliet@example.org/chamber", "mercutio@example.org/street", "nobody@example.org/x"] {
+            #expect(romeo.refusal(server, type, query, to: address) == "service-unavailable", "\(address)")
+        }
+        for address in ["juliet@example.org", "mercutio@example.org", "nobody@example.org"] {
+            #expect(romeo.refusal(server, type, query, to: address) == "forbidden", "\(address)")
+        }
+        #expect(juliet.inbox.isEmpty)
+        romeo.send("<iq type='\(type)' id='r' to='juliet@example.org/balcony'>\(query)</iq>")
+        server.settle()
+        try juliet.expect("<iq type='\(type)' id='r' from='romeo@example.org/orchard'>\(query)</iq>")
+        juliet.send("<iq type='result' id='r' to='romeo@example.org/orchard'/>")
+        server.settle()
+        try romeo.expect("<iq type='result' id='r' from='juliet@example.org/balcony'/>")
+        await server.stop()
+    }
+
     @Test func `a reload that brings the roster reads it for who is there already`() async throws {
         let server = try await TestServer(standardModules)
         let romeo = try server.login("romeo@example.org/orchard")

@@ -196,4 +196,17 @@ import Testing
         #expect(news(romeo) == ["error", "push none"])
         await server.stop()
     }
+
+    @Test func `a request too long to be kept is still a request at the next login`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let long = String(repeating: "please ", count: 1000)
+        romeo.send("<presence to='juliet@example.org' type='subscribe'><status>\(long)</status></presence>")
+        server.settle()
+        let juliet = try server.login("juliet@example.org/balcony")
+        let request = try #require(juliet.inbox.first { $0[attribute: "from"] == "romeo@example.org" })
+        #expect(request.name == "presence")
+        #expect(request[attribute: "type"] == "subscribe")
+        await server.stop()
+    }
 }

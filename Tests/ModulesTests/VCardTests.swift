@@ -77,12 +77,16 @@ import VCard
         await server.stop()
     }
 
-    @Test func `an empty one takes it away`() async throws {
+    @Test func `an empty one is one, to its owner and to others`() async throws {
         let server = try await TestServer(standardModules)
         let romeo = try server.login("romeo@example.org/orchard")
-        try romeo.ask(server, "set", card)
-        try romeo.ask(server, "set", empty)
-        #expect(romeo.refusal(server, "get", empty) == "item-not-found")
+        let juliet = try server.login("juliet@example.org/balcony")
+        for before in [nil, card] {
+            if let before { try romeo.ask(server, "set", before) }
+            try romeo.ask(server, "set", empty)
+            #expect(try romeo.ask(server, "get", empty) == Element("vCard", .vcard))
+            #expect(try juliet.ask(server, "get", empty, to: "romeo@example.org") == Element("vCard", .vcard))
+        }
         await server.stop()
     }
 

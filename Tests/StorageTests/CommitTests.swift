@@ -270,4 +270,30 @@ import Testing
         #expect(throws: StorageError.self) { try snapshot.account(host: "h", local: "a") }
         await storage.close()
     }
+
+    @Test func `a queue that refuses is told of once until it is short again`() async throws {
+        let (gate, reports) = (Gate(), Reports())
+        var internals = SQLStorage.Internals()
+        internals.beforeCommit = { () throws(StorageError) in gate.pass() }
+        let storage = try SQLStorage.open(
+            directory.options {
+                $0.marks.mostBytes = 10_000
+                $0.report = { reports.add($0) }
+            }, internals)
+        for round in 1...2 as ClosedRange<Int64> {
+            gate.shut()
+            let first = Task { try await storage.submit([spooled(round, stanza: [UInt8](repeating: 1, count: 9_000))]) }
+            while storage.status.queuedRows == 0 { await Task.yield() }
+            for id in 10...12 as ClosedRange<Int64> {
+                await #expect(throws: StorageError.busy) {
+                    try await storage.submit([spooled(id, stanza: [UInt8](repeating: 1, count: 2_000))])
+                }
+            }
+            gate.open()
+            _ = try await first.value
+            #expect(reports.all.count { $0 == .overloaded } == Int(round))
+        }
+        #expect(storage.status.refused == 6)
+        await storage.close()
+    }
 }

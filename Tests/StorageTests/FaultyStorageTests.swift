@@ -16,9 +16,11 @@ import Testing
     private let directory = TemporaryDirectory()
 
     private func make(_ inner: Inner) throws -> FaultyStorage {
-        switch inner {
-        case .memory: FaultyStorage(MemoryStorage(), softMark: 10)
-        case .sql: FaultyStorage(try SQLStorage.open(directory.options()), softMark: 10)
+        var marks = StorageMarks()
+        marks.pressedRows = 10
+        return switch inner {
+        case .memory: FaultyStorage(MemoryStorage(), marks: marks)
+        case .sql: FaultyStorage(try SQLStorage.open(directory.options()), marks: marks)
         }
     }
 

@@ -40,7 +40,9 @@ import Testing
     private let storage: MemoryStorage
 
     init() {
-        storage = MemoryStorage(executor: executor, softMark: 3)
+        var marks = StorageMarks()
+        marks.pressedRows = 3
+        storage = MemoryStorage(executor: executor, marks: marks)
     }
 
     private func put(_ value: UInt8, in storage: MemoryStorage) {
@@ -140,7 +142,7 @@ import Testing
         #expect(results.all.last == "put 4 true")
     }
 
-    @Test func `more than the soft mark presses until half is done`() {
+    @Test func `more than the mark presses until half is done`() {
         for value in 1...3 as ClosedRange<UInt8> { put(value, in: storage) }
         #expect(!storage.isPressed)
         put(4, in: storage)

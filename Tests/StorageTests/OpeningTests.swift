@@ -182,7 +182,8 @@ import Testing
             for owner in 0..<4 as Range<Int64> {
                 _ = try? await storage.submit([
                     spooled(1_000 + owner, owner), .removeAccount(OwnerID(owner)),
-                    .expireArchive("x", before: Timestamp(milliseconds: 100), limit: 50),
+                    .expireArchive(
+                        "x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 100), limit: 50),
                     .archive(
                         "x", [(owner: OwnerID(owner), id: 1_000 + owner, with: "w")], stamp: Timestamp(milliseconds: 1),
                         stanza: [1]),
@@ -210,7 +211,8 @@ import Testing
         }
         #expect(try await storage.spoolIDs().count == 200)
         let outcome = try await storage.submit([
-            .expireArchive("x", before: Timestamp(milliseconds: .max), limit: 50), .removeAccount(OwnerID(1)),
+            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: .max), limit: 50),
+            .removeAccount(OwnerID(1)),
         ])
         #expect(outcome == [.removed(0), .done])
         await storage.close()

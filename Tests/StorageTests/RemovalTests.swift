@@ -124,9 +124,13 @@ import Testing
         let storage = try SQLStorage.open(directory.options())
         _ = try await storage.submit([create("a"), create("b"), create("c")])
         for owner in 1...3 as ClosedRange<Int64> { try await fill(storage, owner, rows: 1...40) }
-        _ = try await storage.submit([.expireArchive("x", before: Timestamp(milliseconds: 20), limit: 31)])
+        _ = try await storage.submit([
+            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 20), limit: 31)
+        ])
         _ = try await storage.submit([.removeAccount(OwnerID(2))])
-        _ = try await storage.submit([.expireArchive("x", before: Timestamp(milliseconds: 30), limit: 57)])
+        _ = try await storage.submit([
+            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 30), limit: 57)
+        ])
         await waitForRemovals(storage)
         await storage.close()
         // The count of each body is that of its references, and there is no reference without a body.

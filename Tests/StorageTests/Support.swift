@@ -139,7 +139,7 @@ final class Failures: Sendable {
 
 extension StorageFactory {
     static let memory = StorageFactory {
-        let storage = MemoryStorage(softMark: softMark)
+        let storage = MemoryStorage(marks: marks)
         return StorageSubject(
             storage,
             reopen: { [last = Mutex(storage)] in
@@ -160,7 +160,7 @@ extension StorageFactory {
         let open: @Sendable () throws -> SQLStorage = { [internals] in
             try SQLStorage.open(
                 directory.options {
-                    $0.softMarkRows = softMark
+                    $0.marks = marks
                     // With everything running at once, a test may have to wait for its turn.
                     $0.readTimeout = .seconds(300)
                 }, internals)
@@ -171,7 +171,7 @@ extension StorageFactory {
     static let sqlOverTestFiles = StorageFactory {
         let directory = TemporaryDirectory()
         let options = directory.options {
-            $0.softMarkRows = softMark
+            $0.marks = marks
             $0.readTimeout = .seconds(300)
             $0.vfs = "dropunsynced"
         }
@@ -185,12 +185,12 @@ extension StorageFactory {
     func throughFaults() -> StorageFactory {
         StorageFactory {
             let inner = try await make()
-            let faulty = FaultyStorage(inner.storage, softMark: Self.softMark)
+            let faulty = FaultyStorage(inner.storage, marks: Self.marks)
             let current = Mutex(faulty)
             return StorageSubject(
                 faulty,
                 reopen: {
-                    let next = FaultyStorage(try await inner.open(), softMark: Self.softMark)
+                    let next = FaultyStorage(try await inner.open(), marks: Self.marks)
                     current.withLock { $0 = next }
                     return next
                 }, stall: { current.withLock { $0.set(.stalled) } }, release: { current.withLock { $0.set(.none) } })

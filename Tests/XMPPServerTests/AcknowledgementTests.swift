@@ -141,6 +141,25 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test(arguments: 1...20)
+    func `what one session could not put on disk another one that has it does`(_ seed: UInt64) async throws {
+        let server = try await TestServer(Self.modules, seed: seed)
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        let juliets = try ["balcony", "chamber"].map { try silent("juliet@example.org/\($0)", server) }
+        asks(romeo, server)
+        server.storage.set(.stalled)
+        romeo.send(chat("juliet@example.org", "1"))
+        server.advance(by: .seconds(3))
+        juliets[Int(seed) % 2].end()
+        server.settle()
+        server.storage.failCommits(1)
+        server.storage.set(.none)
+        server.advance(by: .seconds(5))
+        asks(romeo, server)
+        #expect(romeo.unacknowledged.isEmpty)
+        await server.stop()
+    }
+
     @Test func `questions and answers pass stanzas that wait`() async throws {
         let server = try await TestServer(Self.modules) { $0.streamManagement.queue = 20 }
         let romeo = try silent("romeo@example.org/orchard", server)
@@ -221,7 +240,8 @@ import XMPPServer
         await server.stop()
     }
 
-    @Test func `more than a mebibyte waiting is resumed at the client's pace`() async throws {
+    /// Juliet's connection is gone, and 300 messages of 4 KB wait for her session.
+    private func manyWaiting() async throws -> (TestServer, romeo: TestClient, juliet: TestClient) {
         let server = try await TestServer(Self.modules) { $0.streamManagement.queueBytes = 16 << 20 }
         let romeo = try server.login("romeo@example.org/orchard", management: true)
         let juliet = try silent("juliet@example.org/balcony", server)
@@ -230,6 +250,11 @@ import XMPPServer
         let text = String(repeating: "x", count: 4096)
         for number in 0..<300 { romeo.send(chat("juliet@example.org/balcony", "\(number)", text)) }
         server.settle()
+        return (server, romeo, juliet)
+    }
+
+    @Test func `more than a mebibyte waiting is resumed at the client's pace`() async throws {
+        let (server, romeo, juliet) = try await manyWaiting()
         juliet.answersRequests = true
         juliet.logIn()
         server.settle()
@@ -244,14 +269,7 @@ import XMPPServer
     }
 
     @Test func `what a slow client leaves unread after a resumption does not end it`() async throws {
-        let server = try await TestServer(Self.modules) { $0.streamManagement.queueBytes = 16 << 20 }
-        let romeo = try server.login("romeo@example.org/orchard", management: true)
-        let juliet = try silent("juliet@example.org/balcony", server)
-        juliet.cut()
-        server.settle()
-        let text = String(repeating: "x", count: 4096)
-        for number in 0..<300 { romeo.send(chat("juliet@example.org/balcony", "\(number)", text)) }
-        server.settle()
+        let (server, _, juliet) = try await manyWaiting()
         juliet.logIn()
         for _ in 0..<40 { _ = server.simulation.step(&server.generator) }
         juliet.isReading = false

@@ -198,12 +198,4 @@ import XMPPStream
         let resume = Element("resume", .streamManagement, ["previd": "x", "h": "0"])
         #expect(stream.send(resume).error == .unsupportedStanzaType)
     }
-
-    @Test(arguments: FramingKind.allCases)
-    func `resuming before authentication ends the stream`(_ framing: FramingKind) {
-        let stream = Stream(framing)
-        _ = stream.secure()
-        let resume = Element("resume", .streamManagement, ["previd": "x", "h": "0"])
-        #expect(stream.send(resume).error == .unsupportedStanzaType)
-    }
 }

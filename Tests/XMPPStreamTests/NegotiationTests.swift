@@ -270,7 +270,6 @@ import XMPPStream
         arguments: [
             Element("starttls", .sasl), Element("auth", .tls), Element("features", .streams),
             Element("x", Namespace("urn:example:x")), Element("iq", Namespace("urn:example:x")),
-            Element("a", .streamManagement),
         ], FramingKind.allCases)
     func `an element that nobody knows ends the stream`(_ element: Element, _ framing: FramingKind) {
         let stream = Stream(framing)

@@ -16,7 +16,7 @@ import XMPPCore
             begin, credential, isFake: false, nonce: nonce,
             bindings: .none)
         let last = try #require(ScramClientFinal(Array(final.utf8)))
-        let signature = try #require(exchange.verify(last))
+        let signature = try exchange.verify(last).get()
         return (String(decoding: exchange.serverFirst, as: UTF8.self), String(decoding: signature, as: UTF8.self))
     }
 

@@ -343,7 +343,7 @@ extension SocketTests {
         @Test func `more connections than wait for the end of a turn are all written to`() async throws {
             let server = try await TestServer(loops: 1)
             let clients = try (0..<1500).map { _ in try server.connect() }
-            for client in clients { try client.send(Client.header) }
+            for client in clients { try client.openStream() }
             #expect(server.scripts.wait { $0.count == clients.count })
             for round in 0..<3 {
                 for script in server.scripts.events {

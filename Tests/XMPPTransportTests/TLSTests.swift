@@ -134,6 +134,32 @@ extension SocketTests {
         }
 
         @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
+        func `the addressed host's certificate is shown although the handshake names another host`(
+            version: CInt
+        ) async throws {
+            let context = try TLSContext([
+                certificates.make("one", hosts: ["one.example"]),
+                certificates.make("two", hosts: ["b\u{FC}cher.example", "xn--bcher-kva.example"]),
+            ])
+            let server = try await TestServer(.startTLS, tls: context) { Self.upgrade($0) }
+            let expected = [
+                ("ONE.example", "xn--bcher-kva.example", "one"), ("B\u{FC}cher.example", "one.example", "two"),
+                ("xn--bcher-kva.example", "one.example", "two"),
+                // A host that has no certificate leaves it to the handshake.
+                ("three.example", "xn--bcher-kva.example", "two"), ("no domain", "one.example", "one"),
+            ]
+            for (addressed, named, certificate) in expected {
+                let client = try server.connect()
+                try client.openStream(to: addressed)
+                try client.send("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+                try client.receive(until: "<proceed xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>")
+                try client.startTLS(serverName: named, version: version)
+                #expect(client.serverCertificateName == certificate)
+            }
+            await server.group.shutdown()
+        }
+
+        @Test(arguments: [TLS1_2_VERSION, TLS1_3_VERSION])
         func `both ends see the same channel bindings`(version: CInt) async throws {
             let server = try await TestServer(.direct, tls: certificates.context())
             let client = try server.connect()

@@ -7,6 +7,9 @@ public protocol ContactService: Sendable {
     func isSubscribed(_ account: any Account, to contact: BareJID) -> Bool
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void)
     func forEachSubscription(of account: any Account, _ body: (BareJID) -> Void)
+    /// The first so many contacts whose presence the account sees, in the order of their addresses, behind this one;
+    /// nil: from the beginning. So they can be gone through in portions while they change.
+    func subscriptions(of account: any Account, after contact: BareJID?, most: Int) -> [BareJID]
     /// Contacts whose presence the account has asked for and who have not answered.
     func forEachRequested(by account: any Account, _ body: (BareJID) -> Void)
     /// True when this session asked for the roster (RFC 6121 §2.2: an interested resource).
@@ -20,8 +23,8 @@ public protocol ContactService: Sendable {
         _ envelope: Envelope, _ direction: SubscriptionDirection, with contact: BareJID, on account: any Account,
         _ handler: SubscriptionHandler)
     /// Subscription requests that still wait for an answer, as they came: shown to each session that becomes available
-    /// (RFC 6121 §3.1.3).
-    func forEachPendingRequest(of account: any Account, _ body: (BareJID, Stanza) -> Void)
+    /// (RFC 6121 §3.1.3). In portions, as `subscriptions`.
+    func pendingRequests(of account: any Account, after contact: BareJID?, most: Int) -> [(from: BareJID, Stanza)]
 }
 
 public enum SubscriptionDirection: Hashable, Sendable {

@@ -142,9 +142,10 @@ public enum Mutation: Sendable {
     case unspoolAll(StoreName, OwnerID)
     /// One body, one reference per owner. Used ids as in `spool`.
     case archive(StoreName, [(owner: OwnerID, id: Int64, with: String)], stamp: Timestamp, stanza: [UInt8])
-    /// Drops archive rows older than this, oldest first, at most `limit` of them and at most 10,000, so that no batch
-    /// is long; yields `.removed`, with less than that when no more are left.
-    case expireArchive(StoreName, before: Timestamp, limit: Int)
+    /// Drops archive rows older than `before`, oldest first, at most `limit` of them and at most 10,000, so that no
+    /// batch is long; yields `.removed`, with less than that when no more are left. Rows from before `from` stay: give
+    /// `Timestamp.firstPlausible`, and what a wrong clock stamped is not lost when the clock is right again.
+    case expireArchive(StoreName, from: Timestamp, before: Timestamp, limit: Int)
     /// Makes an account; yields `.owner`, or `.exists` and changes nothing.
     case createAccount(host: String, local: String, created: Timestamp, credentials: [[UInt8]])
     /// Nothing happens if there is no such account.
@@ -195,6 +196,8 @@ public enum StorageError: Error, Hashable, Sendable {
     case closed
     /// A read waited too long for the writes before it.
     case timeout
+    /// Too much waits already: nothing was queued, and the same may work later.
+    case busy
     /// What is stored is not ours, newer than us or damaged.
     case damaged(String)
 }
@@ -223,20 +226,23 @@ public protocol StorageSnapshot {
 /// Contract (`StorageContract`, run against every backend): batches are applied in the order of `submit` per owner; a
 /// batch is atomic and durable (synced) when its completion says success; `read` sees every batch that was submitted
 /// for the owners it names before it was called. Completions of batches are called in the order of `submit`, each
-/// completion exactly once, on threads of the backend and never from within the call.
+/// completion exactly once, on threads of the backend and never from within the call. What is refused with `.busy` or
+/// `.closed` was never queued, and is told so without waiting for its turn.
 public protocol StorageBackend: Sendable {
-    /// Queues a batch for the journal. Never blocks and never fails half-way; the hard bound is the soft mark plus the
-    /// burst of those who checked it. A batch that fails takes no other with it, unless they shared its commit.
+    /// Queues a batch for the journal. Never blocks and never fails half-way. Over the upper of the `StorageMarks` the
+    /// batch is refused with `.busy`. A batch that fails takes no other with it, unless they shared its commit.
     func submit(
         _ batch: [Mutation], then completion: @escaping @Sendable (Result<[MutationOutcome], StorageError>) -> Void)
 
     /// Reads in one snapshot, which has in it what was submitted before for these owners. A read that waits for that
-    /// longer than the backend's time-out fails with `.timeout`, without having been in anybody's way.
+    /// longer than the backend's time-out fails with `.timeout`, without having been in anybody's way; one behind too
+    /// many others with `.busy`.
     func read<Value: Sendable>(
         _ owners: [OwnerID], _ body: @escaping @Sendable (any StorageSnapshot) throws(StorageError) -> Value,
         then completion: @escaping @Sendable (Result<Value, StorageError>) -> Void)
 
-    /// True while more is queued than the soft mark: sessions stop taking stanzas (DESIGN: back-pressure).
+    /// True while more is queued than the lower of the `StorageMarks`: everybody who writes pauses (DESIGN:
+    /// back-pressure).
     var isPressed: Bool { get }
 
     /// Commits what is queued, then closes. Later calls fail with `.closed`.

@@ -33,6 +33,8 @@ public final class TestClient {
         public var peer = "192.0.2.1"
         /// Does not authenticate: what it does on the open stream is the test's.
         public var staysOutside = false
+        /// Authenticates, and neither resumes nor binds by itself.
+        public var staysUnbound = false
         /// Speaks STARTTLS, as far as memory can.
         public var startsTLS = false
         /// Enables stream management with resumption.
@@ -115,11 +117,12 @@ public final class TestClient {
 
     // MARK: Connecting
 
+    /// It reads whatever a server writes: what the limits let in is longer when it is written again.
     func makeStream() -> ClientStream {
         let framing: any Framing =
             switch options.framing {
-            case .stream: TCPStreamFraming(pool: ParserPool(capacity: 0), limits: .authenticated)
-            case .messages: MessageFraming(pool: ParserPool(capacity: 0), limits: .authenticated)
+            case .stream: TCPStreamFraming(pool: ParserPool(capacity: 0), limits: .stored)
+            case .messages: MessageFraming(pool: ParserPool(capacity: 0), limits: .stored)
             }
         return ClientStream(framing, of: self)
     }
@@ -284,6 +287,8 @@ public final class TestClient {
             stream?.send(Element("starttls", .tls))
         } else if features.first("mechanisms", .sasl) != nil {
             authenticate()
+        } else if options.staysUnbound {
+            return
         } else if isResuming, let resumeID {
             let h = handled
             let element = Element("resume", .streamManagement, ["previd": resumeID, "h": String(h)])

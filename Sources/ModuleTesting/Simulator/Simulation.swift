@@ -109,7 +109,7 @@ public final class Simulation {
                 "  \(account)/\(resource) (\(actor.session.number)) got \(element.name) \(element[attribute: "id"] ?? "")"
             )
             noteDetached(actor.client.account)
-            if element.name == "presence", element[attribute: "from"] == client.address?.description {
+            if element.name == "presence", element[attribute: "from"] == actor.client.address?.description {
                 actor.isAnnounced = true
             }
             // What was sent to it alone passes what waits for the account, if it wants nothing of that or does not say
@@ -308,6 +308,8 @@ public final class Simulation {
         for account in Self.accounts { makeActor(account, "collector", collects: true) }
         for actor in actors[collectors...] { logIn(actor) }
         server.advance(by: .seconds(30))
+        // What a client was not told to be safe it would send again if it came back.
+        for actor in actors { model.stillKept(by: actor.client) }
         model.checkLosses()
         for account in server.server.accountDescriptions { note(account) }
         for actor in actors {

@@ -14,6 +14,8 @@ final class SimulatedMessage {
     /// Its sender has sent it once more, not knowing better.
     var isResent = false
     var isBounced = false
+    /// Its sender knows that it is not safe.
+    var isStillKept = false
     /// On the wire of a connection without stream management when that was cut.
     var isLostInFlight = false
     var deliveries: [SimulatedDelivery] = []
@@ -69,7 +71,8 @@ final class SimulatedSession {
 /// The small model that a simulation is compared with.
 ///
 /// - **Loss.** A message whose bytes the server began to read is delivered to a client of its recipient, or comes back
-///   to its sender as an error. Three exceptions: it was on the wire of a connection without stream management when that
+///   to its sender as an error. Exceptions: its sender was never told that it is safe and has it still; it was on the
+///   wire of a connection without stream management when that
 ///   was cut (nobody can know); its sender had no stream management, so nobody was owed anything, and it was still in
 ///   the server's buffer for such a connection; a failed commit was answered to a sender whose session may have been gone.
 /// - **Duplicates.** A session gets a message once, over all its connections. Sessions that are there together may all
@@ -164,10 +167,16 @@ final class SimulationModel {
         session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
     }
 
+    func stillKept(by client: TestClient) {
+        for element in client.unacknowledged { messages[element[attribute: "id"] ?? ""]?.isStillKept = true }
+    }
+
     /// At the end, when everybody has got everything.
     func checkLosses() {
         for message in messages.values.sorted(by: { $0.id < $1.id }) {
-            guard message.isAccepted, message.deliveries.isEmpty, !message.isBounced, !message.isLostInFlight else {
+            guard message.isAccepted, message.deliveries.isEmpty, !message.isBounced, !message.isLostInFlight,
+                !message.isStillKept
+            else {
                 continue
             }
             if hasFaults, message.sender.mayBeGone { continue }

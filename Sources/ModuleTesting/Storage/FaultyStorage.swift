@@ -28,18 +28,19 @@ public final class FaultyStorage: StorageBackend {
         var readError: StorageError?
         var held: [Held] = []
         var heldRows = 0
+        var heldReadCount = 0
         var isPressed = false
         var isClosed = false
     }
 
     private let storage: any StorageBackend
-    private let softMark: Int
+    private let marks: StorageMarks
     private let state = Mutex(State())
 
-    /// - Parameter softMark: More mutations than this held back by a stall: `isPressed`.
-    public init(_ storage: any StorageBackend, softMark: Int = 20_000) {
+    /// - Parameter marks: What a stall may hold back, in mutations and reads.
+    public init(_ storage: any StorageBackend, marks: StorageMarks = StorageMarks()) {
         self.storage = storage
-        self.softMark = softMark
+        self.marks = marks
     }
 
     // MARK: Faults
@@ -52,6 +53,7 @@ public final class FaultyStorage: StorageBackend {
             let held = state.held
             state.held.removeAll()
             state.heldRows = 0
+            state.heldReadCount = 0
             state.isPressed = false
             for held in held {
                 switch held {
@@ -75,6 +77,7 @@ public final class FaultyStorage: StorageBackend {
     /// The reads that a stall holds back have waited too long: they fail with `.timeout`.
     public func timeOutReads() {
         state.withLock { state in
+            state.heldReadCount = 0
             state.held.removeAll { held in
                 guard case .read(_, _, let fail) = held else { return false }
                 fail()
@@ -104,9 +107,12 @@ public final class FaultyStorage: StorageBackend {
     ) {
         state.withLock { state in
             guard state.fault == .stalled, !state.isClosed else { return pass(batch, completion, &state) }
+            guard marks.takes(batch, rows: batch.count, behind: (rows: state.heldRows, bytes: 0)) else {
+                return storage.submit([]) { _ in completion(.failure(.busy)) }
+            }
             state.held.append(.batch(batch, completion))
             state.heldRows += batch.count
-            if state.heldRows > softMark { state.isPressed = true }
+            if marks.isPressed(rows: state.heldRows) { state.isPressed = true }
         }
     }
 
@@ -149,6 +155,8 @@ public final class FaultyStorage: StorageBackend {
             guard state.fault == .stalled, !state.isClosed, state.holds(owners) else {
                 return storage.read(owners, body, then: completion)
             }
+            guard state.heldReadCount < marks.mostReads else { return fail(.busy) }
+            state.heldReadCount += 1
             state.held.append(
                 .read(owners, run: { storage.read(owners, body, then: completion) }, fail: { fail(.timeout) }))
         }

@@ -93,22 +93,27 @@ extension StorageContract {
                 .archive("y", [(owner: OwnerID(1), id: 1, with: "c")], stamp: stamp(1), stanza: [1]),
             ])
             try expect(
-                try await storage.submit([.expireArchive("x", before: stamp(41), limit: 0)]), equals: [.removed(0)])
+                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(41), limit: 0)]),
+                equals: [.removed(0)])
             try expect(
-                try await storage.submit([.expireArchive("x", before: stamp(41), limit: 2)]), equals: [.removed(2)])
+                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(41), limit: 2)]),
+                equals: [.removed(2)])
             // Gone: 10 and the first reference of the late one.
             try expect(
                 try await subject.archiveIDs("x", 1), equals: [20, 30, 40, 50, 60, 70, 80, 90, 100])
             try expect(try await subject.archiveIDs("x", 2), equals: [1])
             try expect(
-                try await storage.submit([.expireArchive("x", before: stamp(40), limit: 100)]), equals: [.removed(3)])
+                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(40), limit: 100)]),
+                equals: [.removed(3)])
             try expect(
-                try await storage.submit([.expireArchive("x", before: stamp(40), limit: 100)]), equals: [.removed(0)])
+                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(40), limit: 100)]),
+                equals: [.removed(0)])
             try expect(try await subject.archiveIDs("x", 1), equals: [40, 50, 60, 70, 80, 90, 100])
             try expect(try await subject.archiveIDs("x", 2), equals: [])
             try expect(try await subject.archiveIDs("y", 1), equals: [1])
             try expect(
-                try await storage.submit([.expireArchive("none", before: stamp(.max), limit: 9)]), equals: [.removed(0)]
+                try await storage.submit([.expireArchive("none", from: stamp(.min), before: stamp(.max), limit: 9)]),
+                equals: [.removed(0)]
             )
         },
         StorageCheck("an archive row again is done; another one under its id fails") { subject in
@@ -130,7 +135,8 @@ extension StorageContract {
             try expect(try await subject.archiveIDs("x", 1), equals: [1])
             try expect(try await subject.archiveIDs("x", 2), equals: [1, 2])
             try expect(
-                try await storage.submit([.expireArchive("x", before: stamp(2), limit: 9)]), equals: [.removed(3)])
+                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(2), limit: 9)]),
+                equals: [.removed(3)])
         },
     ]
 }

@@ -146,21 +146,66 @@ extension StorageContract {
                 .result
             try expect(result, equals: .failure(.timeout))
         },
-        StorageCheck("more than the soft mark in the queue presses, until it is gone") { subject in
+        StorageCheck("more than the mark in the queue presses, until it is gone") { subject in
             guard subject.canStall else { return }
             try expect(!subject.storage.isPressed, "an idle storage is pressed")
             subject.stall()
             var pending: [Pending<[MutationOutcome]>] = []
-            for number in 0...StorageFactory.softMark {
+            for number in 0...StorageFactory.marks.pressedRows {
                 try expect(!subject.storage.isPressed, "pressed at \(number) mutations")
                 pending.append(subject.storage.begin([.put("a", OwnerID(1), key: "\(number)", value: [1])]))
             }
-            try expect(subject.storage.isPressed, "not pressed above the soft mark")
-            // Taken all the same: the mark is soft.
+            try expect(subject.storage.isPressed, "not pressed above the mark")
+            // Taken all the same.
             pending.append(subject.storage.begin([.put("a", OwnerID(1), key: "more", value: [1])]))
             subject.release()
             for pending in pending { try expect(try await pending.value, equals: [.done]) }
             try expect(!subject.storage.isPressed, "pressed with nothing queued")
+        },
+        StorageCheck("what would lead over the upper mark is refused, and what only removes is not") { subject in
+            guard subject.canStall else { return }
+            let (storage, marks) = (subject.storage, StorageFactory.marks)
+            subject.stall()
+            func put(_ number: Int) -> Mutation { .put("a", OwnerID(1), key: "\(number)", value: [1]) }
+            var pending = (0..<marks.mostRows).map { storage.begin([put($0)]) }
+            // Told at once: it does not wait for its turn.
+            try expect(await storage.begin([put(-1)]).result, equals: .failure(.busy))
+            try expect(
+                await storage.begin([.delete("a", OwnerID(1), key: "0"), put(-1)]).result, equals: .failure(.busy))
+            pending.append(storage.begin([.delete("a", OwnerID(1), key: "0"), .unspoolAll("s", OwnerID(1))]))
+            // Even that has an end.
+            for number in 0..<marks.mostRows * 2 {
+                let delete = storage.begin([.delete("a", OwnerID(2), key: "\(number)")])
+                if number < marks.mostRows / 2 { pending.append(delete) }
+            }
+            try expect(
+                await storage.begin([.delete("a", OwnerID(2), key: "x")]).result, equals: .failure(.busy))
+            subject.release()
+            for pending in pending { _ = try await pending.value }
+            try expect(try await storage.submit([put(-2)]), equals: [.done])
+            try expect(try await subject.keys("a", 1).count, equals: marks.mostRows)
+        },
+        StorageCheck("a batch larger than the upper mark is taken when nothing is before it") { subject in
+            let count = StorageFactory.marks.mostRows + 1
+            let batch = (0..<count).map { Mutation.put("a", OwnerID(1), key: "\($0)", value: [1]) }
+            try expect(try await subject.storage.submit(batch).count, equals: count)
+        },
+        StorageCheck("reads that wait have a bound too") { subject in
+            guard subject.canStall else { return }
+            let (storage, most) = (subject.storage, StorageFactory.marks.mostReads)
+            subject.stall()
+            let write = storage.begin([.put("a", OwnerID(1), key: "k", value: [1])])
+            func read() -> Pending<[UInt8]?> {
+                storage.beginRead([OwnerID(1)]) { snapshot throws(StorageError) in
+                    try snapshot.value("a", OwnerID(1), key: "k")
+                }
+            }
+            let reads = (0..<most).map { _ in read() }
+            try expect(await read().result, equals: .failure(.busy))
+            subject.release()
+            try expect(try await write.value, equals: [.done])
+            for read in reads { try expect(try await read.value, equals: [1]) }
+            try expect(try await read().value, equals: [1])
         },
         StorageCheck("what was committed is there after closing and opening") { subject in
             _ = try await subject.storage.submit([.put("a", OwnerID(1), key: "k", value: [1, 2])])

@@ -120,7 +120,8 @@ struct StorageModel {
             let references = [(owner: owner, id: number, with: key), (owner: other, id: number + 30, with: name)]
             return .archive(store, references, stamp: stamp, stanza: bytes)
         case 84..<90:
-            return .expireArchive(store, before: stamp, limit: Int.random(in: 0...4, using: &random))
+            let from = Timestamp(milliseconds: Int64.random(in: 0...4, using: &random))
+            return .expireArchive(store, from: from, before: stamp, limit: Int.random(in: 0...4, using: &random))
         case 90..<95:
             return .createAccount(host: "h", local: name, created: stamp, credentials: [bytes])
         case 95..<97: return .setCredentials(owner, [bytes, bytes])
@@ -178,8 +179,8 @@ struct StorageModel {
                 }
             }
             return .done
-        case .expireArchive(let store, let before, let limit):
-            let old = archive.filter { $0.store == store && $0.row.stamp < before }
+        case .expireArchive(let store, let from, let before, let limit):
+            let old = archive.filter { $0.store == store && $0.row.stamp >= from && $0.row.stamp < before }
                 .sorted { ($0.row.stamp, $0.order) < ($1.row.stamp, $1.order) }.prefix(limit).map(\.order)
             return .removed(archive.drop { old.contains($0.order) })
         case .createAccount(let host, let local, let created, let credentials):

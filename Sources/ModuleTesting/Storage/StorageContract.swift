@@ -41,12 +41,16 @@ public struct StorageCheck: Sendable, CustomStringConvertible {
 
 /// How a test suite makes the storages to be checked.
 public struct StorageFactory: Sendable {
-    /// Soft mark that the storages must be made with, in mutations.
-    public static let softMark = 100
+    /// The marks that the storages must be made with.
+    public static let marks: StorageMarks = {
+        var marks = StorageMarks()
+        (marks.pressedRows, marks.mostRows, marks.mostReads) = (100, 3000, 1000)
+        return marks
+    }()
 
     public let make: @Sendable () async throws -> StorageSubject
 
-    /// - Parameter make: Gives an empty storage, whose soft mark is `softMark`.
+    /// - Parameter make: Gives an empty storage, whose marks are `marks`.
     public init(make: @escaping @Sendable () async throws -> StorageSubject) {
         self.make = make
     }

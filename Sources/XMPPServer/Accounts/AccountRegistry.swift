@@ -10,6 +10,7 @@ final class AccountRegistry: AccountService {
     private let pool: any WorkExecutor
     private let office: PostOffice
     private let shared: Mutex<(hosts: [HostConfig], links: [ShardLink])>
+    private let turns = AccountTurns()
 
     init(storage: any StorageBackend, pool: any WorkExecutor, office: PostOffice, hosts: [HostConfig]) {
         self.storage = storage
@@ -61,19 +62,32 @@ final class AccountRegistry: AccountService {
         then: @escaping @Sendable (Result<Void, AccountError>) -> Void
     ) {
         derive(password, for: address, else: then) { [self] keys in
-            let change: @Sendable (AccountRecord) -> Mutation = { record in
-                let credentials = CredentialList(stored: record.credentials).replaced(by: keys)
-                return .setCredentials(record.owner, credentials.stored)
-            }
-            self.change(address, change) { result in
-                if case .success = result {
-                    self.atHome(of: address) { shard in
-                        shard.log.notice("password_changed", metadata: ["account": "\(address)"])
-                        shard.passwordChanged(address, keeping: session)
-                    }
+            // One after the other, so that no two passwords are of one generation.
+            let isTaken = turns.take(address) { done in
+                self.setKeys(keys, of: address, keeping: session) { result in
+                    done()
+                    then(result)
                 }
-                then(result)
             }
+            if !isTaken { then(.failure(.busy)) }
+        }
+    }
+
+    private func setKeys(
+        _ keys: [ScramCredential], of address: BareJID, keeping session: SessionRef?,
+        then: @escaping @Sendable (Result<Void, AccountError>) -> Void
+    ) {
+        let next: @Sendable (AccountRecord) -> CredentialList = {
+            CredentialList(stored: $0.credentials).replaced(by: keys)
+        }
+        change(address, { .setCredentials($0.owner, next($0).stored) }) { result in
+            if case .success(let record) = result {
+                self.atHome(of: address) { shard in
+                    shard.log.notice("password_changed", metadata: ["account": "\(address)"])
+                    shard.passwordChanged(address, next(record).generation, keeping: session)
+                }
+            }
+            then(result.map { _ in })
         }
     }
 
@@ -82,7 +96,7 @@ final class AccountRegistry: AccountService {
             shard.prepareRemoval(of: address) { departing in
                 self.change(address, { .removeAccount($0.owner) }) { result in
                     // The answer first: what follows ends the session that it goes to.
-                    then(result)
+                    then(result.map { _ in })
                     if case .success = result {
                         self.atHome(of: address) { shard in
                             shard.log.notice("account_removed", metadata: ["account": "\(address)"])
@@ -112,9 +126,10 @@ final class AccountRegistry: AccountService {
         if !isQueued { failed(.failure(.busy)) }
     }
 
+    /// Hands on the account as it was before.
     private func change(
         _ address: BareJID, _ mutation: @escaping @Sendable (AccountRecord) -> Mutation,
-        then: @escaping @Sendable (Result<Void, AccountError>) -> Void
+        then: @escaping @Sendable (Result<AccountRecord, AccountError>) -> Void
     ) {
         storage.read([]) { snapshot throws(StorageError) in
             try snapshot.account(host: address.domain, local: address.local)
@@ -124,7 +139,7 @@ final class AccountRegistry: AccountService {
             case .success(let record?):
                 storage.submit([mutation(record)]) { result in
                     switch result {
-                    case .success: then(.success(()))
+                    case .success: then(.success(record))
                     case .failure(let error): then(.failure(.storage(error)))
                     }
                 }

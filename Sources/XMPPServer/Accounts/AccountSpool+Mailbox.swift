@@ -90,7 +90,9 @@ extension AccountSpool: Mailbox {
 
     /// Nil: a session has it, it is too old, or it cannot be read.
     private func message(_ row: SpoolRow) -> WaitingMessage? {
-        guard !leased.contains(row.id), !isExpired(row), let stanza = shard.stanzaReader.read(row.stanza) else {
+        guard !leased.contains(row.id), !isExpired(row) else { return nil }
+        guard let stanza = shard.stanzaReader.read(row.stanza) else {
+            setAside(row)
             return nil
         }
         let delayed = stanza.delayed(by: account.address.domain, since: row.stamp)

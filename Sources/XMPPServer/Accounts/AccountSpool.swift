@@ -49,6 +49,8 @@ final class AccountSpool: @unchecked Sendable {
     private var pageRows = 10
     /// Messages kept since the last page was asked for.
     private var keptSinceRead = 0
+    /// What is done when it is full.
+    var room = Room()
     /// The drain has sent everything up to this row.
     private var cursor: Int64 = 0
 
@@ -72,7 +74,9 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     /// Something in memory that must not be forgotten.
-    var isBusy: Bool { pending > 0 || isReading || !leased.isEmpty || browsing.isBusy }
+    var isBusy: Bool {
+        pending > 0 || isReading || !leased.isEmpty || browsing.isBusy || !room.waiting.isEmpty
+    }
 
     var shard: Shard { account.shard }
     var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
@@ -81,12 +85,24 @@ final class AccountSpool: @unchecked Sendable {
 
     /// Keeps a message that no session took.
     func keep(_ envelope: Envelope) {
+        // A full spool refuses before anything waits for the disk. What sessions have does not count.
+        guard freeCount < policy.limit, room.waiting.isEmpty else {
+            return makeRoom { [self] isThere in
+                if isThere, freeCount < policy.limit {
+                    keepNow(envelope)
+                } else {
+                    shard.bounce(envelope, .serviceUnavailable)
+                }
+            }
+        }
+        keepNow(envelope)
+    }
+
+    private func keepNow(_ envelope: Envelope) {
         if case .open = gate { gate = .shut }
         keptSinceRead += 1
-        let delivery = Delivery(envelope, stamp: shard.wallClock)
-        // A full spool refuses at once: nothing of it waits for the disk. What sessions have does not count.
-        guard freeCount < policy.limit else { return shard.bounce(envelope, .serviceUnavailable) }
-        append(delivery, limit: policy.limit + leased.count) { [self] delivery, error in
+        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) {
+            [self] delivery, error in
             shard.bounce(delivery.envelope, error)
         }
     }
@@ -96,15 +112,18 @@ final class AccountSpool: @unchecked Sendable {
         shard.counts.spilled += 1
         delivery.isSpilled = true
         append(delivery, limit: .max) { delivery, _ in failed(delivery) }
-        leased.insert(delivery.row)
+        if delivery.row != 0 { leased.insert(delivery.row) }
     }
 
     private func append(
         _ delivery: Delivery, limit: Int, failed: @escaping (Delivery, StanzaError) -> Void
     ) {
         guard let owner = account.owner else { return failed(delivery, .serviceUnavailable) }
-        lastID = max(lastID + 1, shard.wallClock.milliseconds << 16)
-        delivery.row = lastID
+        guard let id = SpoolClock.id(after: lastID, at: shard.wallClock) else {
+            return failed(delivery, .resourceConstraint)
+        }
+        lastID = id
+        delivery.row = id
         let row = SpoolRow(id: lastID, stamp: delivery.stamp, stanza: delivery.stanza.stored)
         pending += 1
         rowCount += 1
@@ -156,6 +175,12 @@ final class AccountSpool: @unchecked Sendable {
         isDeletionDue = true
         let held = Confined(account)
         shard.loop.defer_ { self.deleteNow(of: held.value) }
+    }
+
+    /// The same without waiting for the end of the turn.
+    func deleteAtOnce(_ rows: [Int64]) {
+        undeleted += rows
+        if !undeleted.isEmpty { deleteNow(of: account) }
     }
 
     /// - Parameter account: kept alive until then.
@@ -322,17 +347,12 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     func isExpired(_ row: SpoolRow) -> Bool {
-        let age = shard.wallClock.milliseconds - row.stamp.milliseconds
-        let expiry = policy.expiry.components.seconds * 1000
-        return expiry != 0 && age > expiry
+        SpoolClock.isExpired(row.stamp, at: shard.wallClock, after: policy.expiry)
     }
 
     private func send(_ row: SpoolRow, to session: ClientSession) {
         guard !isExpired(row) else { return delete([row.id]) }
-        guard let stanza = shard.stanzaReader.read(row.stanza) else {
-            shard.log.error("message_unreadable", metadata: ["account": "\(account.address)", "row": "\(row.id)"])
-            return
-        }
+        guard let stanza = shard.stanzaReader.read(row.stanza) else { return setAside(row) }
         leased.insert(row.id)
         let delayed = stanza.delayed(by: account.address.domain, since: row.stamp)
         session.send(Delivery(Envelope(delayed), stamp: row.stamp, row: row.id))
@@ -340,15 +360,10 @@ final class AccountSpool: @unchecked Sendable {
 }
 
 extension Stanza {
-    /// As it stands in the database: complete, in `jabber:client`.
-    var stored: [UInt8] {
-        let output = OutputBuffer(capacity: 512)
-        write(into: output, inheriting: .empty, contentNamespace: .client)
-        return output.withBytes { Array($0) }
-    }
-
-    /// With the stamp of its first arrival, unless this host gave it one before (XEP-0203 §3).
+    /// With the stamp of its first arrival, unless this host gave it one before (XEP-0203 §3). A stamp of a clock that
+    /// was wrong is not told: a client without one takes the message for a new one.
     func delayed(by host: String, since stamp: Timestamp) -> Stanza {
+        guard stamp.isPlausible else { return self }
         for child in root.children where child.isNamed("delay", .delay) && child.attribute("from") == host {
             return self
         }
@@ -356,28 +371,5 @@ extension Stanza {
         delay[attribute: "from"] = host
         delay[attribute: "stamp"] = stamp.description
         return appending(delay)
-    }
-}
-
-/// Reads stored stanzas; one per loop, so that a drain does not make a parser for each row.
-final class StanzaReader {
-    private var parser = XMLPushParser(limits: .authenticated, resuming: .standalone)
-
-    func read(_ bytes: [UInt8]) -> Stanza? {
-        var found: XMLTree?
-        var failed = false
-        bytes.withUnsafeBytes { buffer in
-            parser.feed(buffer) { event in
-                switch event {
-                case .element(let tree): found = tree
-                case .opened, .closed, .failed: failed = true
-                }
-                return .proceed
-            }
-        }
-        if failed || !parser.isAtRest || parser.isWorn {
-            parser = XMLPushParser(limits: .authenticated, resuming: .standalone)
-        }
-        return failed ? nil : found.map { Stanza(trusted: $0) }
     }
 }

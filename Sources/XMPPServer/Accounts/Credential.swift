@@ -97,6 +97,28 @@ public struct CredentialList: Hashable, Sendable {
     }
 }
 
+/// Which account a client has shown to be, and by which of its passwords. An account that was removed and made again is
+/// another one.
+struct CredentialStamp: Hashable, Sendable {
+    let owner: OwnerID
+    let generation: UInt32
+
+    init(owner: OwnerID, generation: UInt32) {
+        self.owner = owner
+        self.generation = generation
+    }
+
+    init(_ record: AccountRecord) {
+        self.init(owner: record.owner, generation: CredentialList(stored: record.credentials).generation)
+    }
+
+    /// Whether it still opens an account whose last password is that of `current`. A newer one than the account's loop
+    /// has heard of does.
+    func isValid(for current: CredentialStamp) -> Bool {
+        owner == current.owner && generation >= current.generation
+    }
+}
+
 /// An account that a client with its password can log in to, and one that takes the strongest mechanism cannot: it has
 /// no keys for some hash that is offered, being older than that or imported. When somebody brings the password itself
 /// there is the chance to make them.

@@ -15,6 +15,8 @@ final class LocalAccount: Account {
     /// The tables of its host.
     private(set) var table: HostTable?
     private(set) var owner: OwnerID?
+    /// Of its last password.
+    private var generation: UInt32 = 0
     let isTemporary: Bool
     private(set) var isResident = false
     var isLoading = false
@@ -22,7 +24,10 @@ final class LocalAccount: Account {
     private(set) var sessionList: [ClientSession] = []
     /// Made when the first message has to wait.
     private var storedSpool: AccountSpool?
-    private var inbox: [Waiting] = []
+    private var inbox = Inbox<Waiting>()
+    /// Kept by `IdleAccounts`.
+    var isInIdleList = false
+    var idleSince = Instant(nanoseconds: 0)
     /// How much its sessions may send; nil: as much as they like.
     private(set) var rate: AccountRate?
     /// What of its messages waits for the disk.
@@ -59,14 +64,20 @@ final class LocalAccount: Account {
 
     /// False: the inbox is full.
     func wait(_ waiting: Waiting) -> Bool {
-        guard inbox.count < shard.settings.inbox else { return false }
-        inbox.append(waiting)
-        return true
+        let size =
+            switch waiting {
+            case .envelope(let envelope): envelope.stanza.byteCount
+            // A client that logs in. Logins are bounded by themselves, and stanzas of others must not keep them out.
+            case .work: 0
+            }
+        return inbox.append(waiting, size, in: shard)
     }
 
     func loaded(_ loaded: LoadedAccount) {
         isLoading = false
         owner = loaded.owner
+        // A newer one may have been heard of while this was read.
+        generation = max(generation, loaded.generation)
         for install in loaded.installs { install.value(&state) }
         if loaded.spoolCount > 0 {
             storedSpool = AccountSpool(of: self, count: loaded.spoolCount, lastID: loaded.spoolLastID)
@@ -97,9 +108,7 @@ final class LocalAccount: Account {
 
     private func serveInbox() {
         isResident = true
-        let waiting = inbox
-        inbox = []
-        for item in waiting {
+        for item in inbox.takeAll(in: shard) {
             switch item {
             case .envelope(let envelope): arrive(envelope)
             case .work(let work): work(self)
@@ -109,9 +118,7 @@ final class LocalAccount: Account {
 
     func loadFailed() {
         isLoading = false
-        let waiting = inbox
-        inbox = []
-        for item in waiting {
+        for item in inbox.takeAll(in: shard) {
             switch item {
             case .envelope(let envelope): shard.bounce(envelope, .resourceConstraint)
             case .work(let work): work(nil)
@@ -122,6 +129,19 @@ final class LocalAccount: Account {
     /// True when nothing would be lost by forgetting what is in memory.
     var isEvictable: Bool {
         isResident && sessionList.isEmpty && inbox.isEmpty && storedSpool?.isBusy != true
+    }
+
+    /// The password that opens it now; nil: nothing does.
+    var credential: CredentialStamp? { owner.map { CredentialStamp(owner: $0, generation: generation) } }
+
+    func passwordChanged(_ generation: UInt32) {
+        self.generation = max(self.generation, generation)
+    }
+
+    /// Bytes of memory, roughly, without sessions and the inbox.
+    var byteCount: Int {
+        1024 + 2 * (address.local.utf8.count + address.domain.utf8.count) + state.byteCount
+            + endedSessions.reduce(0) { $0 + $1.id.utf8.count + 32 }
     }
 
     // MARK: Sessions
@@ -151,7 +171,7 @@ final class LocalAccount: Account {
             endedSessions.append((id, h))
         }
         guard sessionList.isEmpty else { return }
-        if isTemporary { shard.endTemporary(address) } else { shard.idleAccounts.append(self, now: shard.loop.now) }
+        if isTemporary { shard.endTemporary(address) } else { shard.becameIdle(self) }
     }
 
     func resumable(_ id: String) -> ClientSession? {
@@ -178,10 +198,7 @@ final class LocalAccount: Account {
             if table.iq.answersForNobody(envelope.stanza) {
                 return shard.request(envelope, table.iq, at: .account, account: self)
             }
-            // RFC 6121 §8.5.1; presence and headlines to nobody vanish, as they do for an account that is away.
-            let isLost = envelope.stanza.kind == .presence || envelope.stanza.type == .headline
-            if !isLost { shard.bounce(envelope, .serviceUnavailable) }
-            return
+            return nobodyTook(envelope)
         }
         var event = Arriving(account: self, envelope: envelope)
         switch table.arriving.run(&event, envelope.stanza) {
@@ -192,9 +209,15 @@ final class LocalAccount: Account {
         let stanza = event.envelope.stanza
         switch stanza.kind {
         case .iq: arriveIQ(event.envelope, table)
-        case .message: if stanza.type != .error { shard.bounce(event.envelope, .serviceUnavailable) }
-        case .presence: break
+        case .message, .presence: nobodyTook(event.envelope)
         }
+    }
+
+    /// RFC 6121 §8.5.1, §8.5.2.2. A stanza that vanishes for an account that is away vanishes for no account as well.
+    /// Otherwise strangers could tell the two apart.
+    private func nobodyTook(_ envelope: Envelope) {
+        guard envelope.stanza.classification.storage != .vanish else { return }
+        shard.bounce(envelope, .serviceUnavailable)
     }
 
     private func arriveIQ(_ envelope: Envelope, _ table: HostTable) {
@@ -226,7 +249,7 @@ final class LocalAccount: Account {
         switch table.undeliverable.run(&event, envelope.stanza) {
         case .handled: return
         case .reject(let error): shard.bounce(envelope, error)
-        case .next: shard.bounce(envelope, .serviceUnavailable)
+        case .next: nobodyTook(envelope)
         }
     }
 
@@ -269,6 +292,7 @@ final class LocalAccount: Account {
 /// What one read brings of an account.
 struct LoadedAccount: Sendable {
     var owner: OwnerID?
+    var generation: UInt32 = 0
     var installs: [Moved<(inout StateContainer) -> Void>] = []
     var spoolCount = 0
     var spoolLastID: Int64 = 0

@@ -27,6 +27,7 @@ extension Shard {
 
     /// Calls back with the complete account, at once if it is resident; with nil if it could not be read.
     func whenResident(_ address: BareJID, _ body: @escaping (LocalAccount?) -> Void) {
+        forgetChanged()
         let account = account(address)
         if account.isResident { return body(account) }
         guard account.wait(.work(body)) else { return body(nil) }
@@ -49,6 +50,7 @@ extension Shard {
             var loaded = LoadedAccount()
             guard let record = try snapshot.account(host: address.domain, local: address.local) else { return loaded }
             loaded.owner = record.owner
+            loaded.generation = CredentialStamp(record).generation
             for loader in loaders { loaded.installs.append(try loader.load(snapshot, record.owner)) }
             loaded.spoolCount = try snapshot.spoolCount(AccountSpool.store, record.owner)
             loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, record.owner)
@@ -63,7 +65,7 @@ extension Shard {
         switch result {
         case .success(let loaded):
             account.loaded(loaded)
-            if account.sessionCount == 0 { idleAccounts.append(account, now: loop.now) }
+            if account.sessionCount == 0 { becameIdle(account) }
         case .failure(let error):
             counts.failedLoads += 1
             log.error("account_load_failed", metadata: ["account": "\(address)", "reason": "\(error)"])
@@ -107,6 +109,7 @@ extension Shard {
 
     /// Now, or when nothing of them is under way any more.
     func forgetChanged() {
+        guard !changedAccounts.isEmpty else { return }
         for address in changedAccounts {
             guard let account = accounts[address], !account.isEvictable else {
                 accounts[address] = nil
@@ -116,9 +119,18 @@ extension Shard {
         }
     }
 
-    /// Forgets accounts that nobody used for a while.
+    /// It is kept for a while, if it is not too much with all others.
+    func becameIdle(_ account: LocalAccount) {
+        idleAccounts.append(account, now: loop.now)
+        guard idleAccounts.bytes > settings.idleBytes, !sweepsSoon else { return }
+        // Not now: the caller may still need the account.
+        sweepsSoon = true
+        loop.defer_ { [self] in sweep() }
+    }
+
+    /// Forgets accounts that nobody used for a while, and more of them if all together are too large.
     func sweep() {
-        idleAccounts.takeExpired(now: loop.now, most: settings.idleAccounts) { account in
+        idleAccounts.takeExpired(now: loop.now, most: settings.idleBytes) { account in
             guard accounts[account.address] === account, account.sessionCount == 0 else { return true }
             guard account.isEvictable else {
                 account.existingSpool?.delete([])
@@ -127,32 +139,54 @@ extension Shard {
             accounts[account.address] = nil
             return true
         }
+        // Where nothing can be forgotten yet there is no use in looking again before the next round.
+        sweepsSoon = idleAccounts.bytes > settings.idleBytes
     }
 }
 
-/// Accounts without a session, oldest first. An account may be in it more than once; what counts is that it is idle
-/// when its turn comes.
+/// Accounts without a session, each once, oldest first. An account is looked at when its turn comes.
 struct IdleAccounts {
     private static let age: Duration = .seconds(60)
-    private var list: [(account: LocalAccount, since: Instant)] = []
+
+    private struct Entry {
+        let account: LocalAccount
+        let since: Instant
+        /// As it was then; most are forgotten before they grow.
+        let bytes: Int
+    }
+
+    private var list: [Entry] = []
+    private(set) var bytes = 0
 
     var count: Int { list.count }
 
     mutating func append(_ account: LocalAccount, now: Instant) {
-        list.append((account, now))
+        account.idleSince = now
+        guard !account.isInIdleList else { return }
+        account.isInIdleList = true
+        let entry = Entry(account: account, since: now, bytes: account.byteCount)
+        list.append(entry)
+        bytes += entry.bytes
     }
 
     /// `forget` says whether the account is done with; otherwise it is kept for another round.
+    ///
+    /// - Parameter most: the bytes of those that stay.
     mutating func takeExpired(now: Instant, most: Int, _ forget: (LocalAccount) -> Bool) {
-        var kept: [(account: LocalAccount, since: Instant)] = []
+        var kept: [LocalAccount] = []
         var taken = 0
-        let excess = list.count - most
         for entry in list {
-            guard taken < excess || entry.since.advanced(by: Self.age) < now else { break }
+            let isTooMuch = bytes > most
+            guard isTooMuch || entry.since.advanced(by: Self.age) < now else { break }
             taken += 1
-            if !forget(entry.account) { kept.append((entry.account, now)) }
+            bytes -= entry.bytes
+            let account = entry.account
+            account.isInIdleList = false
+            // It was used in between.
+            let isYoung = now <= account.idleSince.advanced(by: Self.age)
+            if !isTooMuch && isYoung || !forget(account) { kept.append(account) }
         }
         list.removeFirst(taken)
-        list += kept
+        for account in kept { append(account, now: now) }
     }
 }

@@ -172,7 +172,7 @@ public struct LimitsConfig: Sendable, Hashable {
         public var bytes: Int
         /// From connecting until bound or resumed.
         public var timeout: Duration
-        /// Failed logins per stream.
+        /// Wrong passwords per stream.
         public var attempts: Int
         /// At once, all together.
         public var connections: Int
@@ -202,7 +202,9 @@ public struct LimitsConfig: Sendable, Hashable {
                 "timeout", default: value.timeout, in: .seconds(1) ... .minutes(10),
                 "A client that has no session this long after connecting is cut off.")
             attempts = section.int(
-                "attempts", default: value.attempts, in: 1...100, "Failed logins after which the stream is closed.")
+                "attempts", default: value.attempts, in: 1...100,
+                "Wrong passwords after which the stream is closed. It is closed after 20 failures, too, by which no "
+                    + "password was looked at: mechanisms that are not offered, channels that cannot be bound.")
             connections = section.int(
                 "connections", default: value.connections, in: 1...1_000_000,
                 "Most connections at once that have no session yet; further ones are closed at once.")
@@ -261,10 +263,13 @@ public struct AccountsConfig: Sendable, Hashable {
     public var cache: Int
     /// Stanzas that wait for one account while it is loaded.
     public var inbox: Int
+    /// Bytes of them.
+    public var inboxBytes: Int
 
-    public init(cache: Int = 64 << 20, inbox: Int = 1000) {
+    public init(cache: Int = 64 << 20, inbox: Int = 1000, inboxBytes: Int = 1 << 20) {
         self.cache = cache
         self.inbox = inbox
+        self.inboxBytes = inboxBytes
     }
 
     init(from section: inout ConfigSection) {
@@ -275,5 +280,8 @@ public struct AccountsConfig: Sendable, Hashable {
         inbox = section.int(
             "inbox", default: value.inbox, in: 10...100_000,
             "Most stanzas that wait for one account while it is read from disk.")
+        inboxBytes = section.bytes(
+            "inbox_bytes", default: value.inboxBytes, in: (64 << 10)...(1 << 30),
+            "Most bytes of them. Those of all accounts together are at most as many as `cache`.")
     }
 }

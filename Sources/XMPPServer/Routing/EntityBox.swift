@@ -9,11 +9,9 @@ final class EntityBox {
         case saving(EntityContext, AnyObject)
     }
 
-    static let mostWaiting = 1000
-
     let kind: EntityKind
     var phase = Phase.loading
-    var inbox: [Envelope] = []
+    var inbox = Inbox<Envelope>()
     var lastUsed: Instant
 
     init(_ kind: EntityKind, now: Instant) {
@@ -38,8 +36,8 @@ extension Shard {
         switch box.phase {
         case .resident(let context, let state): box.kind.receive(context, state, envelope)
         case .loading, .saving:
-            guard box.inbox.count < EntityBox.mostWaiting else { return bounce(envelope, .resourceConstraint) }
-            box.inbox.append(envelope)
+            let isTaken = box.inbox.append(envelope, envelope.stanza.byteCount, in: self)
+            if !isTaken { bounce(envelope, .resourceConstraint) }
         }
     }
 
@@ -81,15 +79,13 @@ extension Shard {
     }
 
     private func deliverInbox(_ box: EntityBox) {
-        let waiting = box.inbox
-        box.inbox = []
         guard case .resident(let context, let state) = box.phase else { return }
-        for envelope in waiting { box.kind.receive(context, state, envelope) }
+        for envelope in box.inbox.takeAll(in: self) { box.kind.receive(context, state, envelope) }
     }
 
     private func entityFailed(_ address: BareJID) {
         guard let box = entities.removeValue(forKey: address) else { return }
-        for envelope in box.inbox { bounce(envelope, .resourceConstraint) }
+        for envelope in box.inbox.takeAll(in: self) { bounce(envelope, .resourceConstraint) }
     }
 
     /// Entities that have been silent write their state and are forgotten.

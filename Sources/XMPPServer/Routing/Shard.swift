@@ -37,6 +37,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     private var speaking: [ClientSession] = []
     /// Accounts without a session, in the order in which they may be forgotten.
     var idleAccounts = IdleAccounts()
+    /// Bytes in the inboxes of all that is being read.
+    var inboxBytes = 0
+    var sweepsSoon = false
     var loadBudget = LoadBudget()
     /// Sessions that wait to be resumed.
     var detached = DetachedSessions()
@@ -250,10 +253,10 @@ struct KernelSettings: Sendable {
     let name: String
     /// By virtual host.
     let auth: [String: AuthConfig]
-    /// Accounts without a session that one loop keeps in memory.
-    var idleAccounts: Int
-    /// Stanzas that may wait for an account while it is read.
-    var inbox: Int
+    /// Bytes of accounts without a session that one loop keeps in memory.
+    var idleBytes: Int
+    /// The bounds of each inbox: of an account or a module's entity that is being read.
+    var inbox: InboxLimits
     /// Bytes that may wait in memory for the detached sessions of one loop.
     var detachedBytes: Int
 
@@ -262,8 +265,10 @@ struct KernelSettings: Sendable {
         streamManagement = config.streamManagement
         name = config.hosts.first?.name ?? ""
         auth = Dictionary(config.hosts.map { ($0.name, $0.auth) }) { first, _ in first }
-        idleAccounts = max(100, config.accounts.cache / 1500 / max(1, loops))
-        inbox = config.accounts.inbox
+        idleBytes = config.accounts.cache / max(1, loops)
+        inbox = InboxLimits(
+            stanzas: config.accounts.inbox, bytes: config.accounts.inboxBytes,
+            total: max(config.accounts.inboxBytes, idleBytes))
         detachedBytes = config.streamManagement.detachedBytes / max(1, loops)
     }
 }
@@ -283,6 +288,8 @@ struct ShardCounts: Sendable {
     var failedLoads = 0
     var lostReplies = 0
     var failedCommits = 0
+    /// Kept messages that could not be read and were set aside.
+    var unreadable = 0
     /// Sessions that were renamed, refused or ended because of another one's resource.
     var conflicts = 0
     /// Connections that were taken for dead.

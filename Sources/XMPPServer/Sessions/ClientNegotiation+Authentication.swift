@@ -19,12 +19,13 @@ extension ClientNegotiation {
             move(to: authenticated.account)
             return .stop
         case .rejected(let rejection):
-            countRejection(rejection.failure.condition)
+            countRejection(rejection.failure)
             shard.log.notice(
                 "authentication_failed",
                 metadata: [
                     "account": "\(rejection.account?.description ?? "-")", "address": "\(transport.peer.address)",
                     "condition": "\(rejection.failure.condition.rawValue)",
+                    "reason": "\(rejection.failure.cause?.rawValue ?? rejection.failure.condition.rawValue)",
                 ])
             transport.send(rejection.element)
             if let error = rejection.closing {
@@ -82,6 +83,7 @@ extension ClientNegotiation {
             let list = CredentialList(stored: record?.credentials ?? [])
             let keys = list.keys(request.hashes)
             let auth = shard.settings.auth[request.account.domain] ?? AuthConfig()
+            credential = record.map { CredentialStamp(owner: $0.owner, generation: list.generation) }
             incomplete = record.flatMap { IncompleteCredentials($0, list, auth) }
             if keys.isEmpty, record != nil {
                 // To the client it is a wrong password; the operator may want to know better.
@@ -108,13 +110,15 @@ extension ClientNegotiation {
         giveUpAttempt()
         let loop = shard.loop
         shard.storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.account(host: account.domain, local: account.local) != nil
+            try snapshot.account(host: account.domain, local: account.local)
         } then: { [self] result in
             loop.post(
                 .work {
                     guard !self.isOver else { return }
                     switch result {
-                    case .success(let exists): self.answered(self.machine.foundAccount(exists))
+                    case .success(let record):
+                        self.credential = record.map { CredentialStamp($0) }
+                        self.answered(self.machine.foundAccount(record != nil))
                     case .failure(let error): self.failed(error)
                     }
                 })
@@ -169,10 +173,10 @@ extension ClientNegotiation {
         attempt = nil
     }
 
-    private func countRejection(_ condition: SASLFailure.Condition) {
+    private func countRejection(_ failure: SASLFailure) {
         server.count(\.rejected)
-        if condition == .invalidMechanism || condition == .encryptionRequired { server.count(\.notOffered) }
-        if condition == .notAuthorized, let attempt {
+        if [.invalidMechanism, .encryptionRequired].contains(failure.condition) { server.count(\.notOffered) }
+        if failure.cause == .wrongPassword, let attempt {
             server.throttle.failed(attempt, now: shard.loop.now)
             self.attempt = nil
         }

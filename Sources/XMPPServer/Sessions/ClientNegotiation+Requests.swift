@@ -2,14 +2,18 @@ import ModuleKit
 
 /// Requests that modules answer before authentication.
 extension ClientNegotiation {
-    /// Answers by the rules of RFC 6120 §8.2.3: exactly one payload and an id, and one answer. Nobody but the server can
-    /// be asked on such a stream, so who it says it is for does not matter.
+    /// Answers by the rules of RFC 6120 §8.2.3: exactly one payload and an id, and one answer. Only the host can be asked
+    /// on such a stream; of every other address, account or none, the answer is that it is not available.
     func serve(_ element: XMLTree, at host: String, _ table: HostTable, on shard: Shard) {
         let stanza: Stanza
         do {
             stanza = try Stanza(element)
         } catch {
             if let rejection = Stanza.rejection(of: element, because: error) { say(rejection) }
+            return goOn()
+        }
+        if let to = stanza.to, to != JID(BareJID(canonicalLocal: "", domain: host)) {
+            send(stanza.reply(error: .serviceUnavailable))
             return goOn()
         }
         let type: IQRoute.RequestType = stanza.type == .get ? .get : .set

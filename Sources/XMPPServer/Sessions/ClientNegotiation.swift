@@ -26,6 +26,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var isHeld = false
     /// Who has authenticated and not been told yet.
     var authenticated: C2SNegotiation.Authenticated?
+    /// The account and password that it has shown; nil without a name.
+    var credential: CredentialStamp?
     /// A password that is being tried.
     var attempt: LoginThrottle.Attempt?
     /// What is done when the attempt has waited long enough.
@@ -254,11 +256,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     private func bind(_ request: BindRequest, _ account: LocalAccount?) {
-        guard let account, account.exists, !shard.isStopping else {
-            return refuse(account?.exists == false ? .notAllowed : .resourceConstraint)
-        }
-        // The name may have become somebody's account since.
-        guard account.isTemporary == (temporary != nil) else { return refuse(.notAllowed) }
+        guard let account, !shard.isStopping else { return refuse(.resourceConstraint) }
+        // RFC 6120 §7.6.2.2. A name that was free may have become somebody's account since.
+        guard account.exists, account.isTemporary == (temporary != nil) else { return refuse(.notAllowed) }
+        guard isStillAllowed(account) else { return expired() }
         var resource = request.resource ?? Bind.makeResource()
         if let other = account.localSession(resource) {
             // RFC 6120 §7.7.2.2 leaves the choice to the server.
@@ -283,6 +284,19 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         session.watchSilence()
     }
 
+    /// Whether the client could still authenticate. Since then the password may have been changed, or the account removed
+    /// and another one made of that name.
+    private func isStillAllowed(_ account: LocalAccount) -> Bool {
+        guard let current = account.credential else { return account.isTemporary && temporary != nil }
+        return !shard.changedAccounts.contains(account.address) && credential?.isValid(for: current) == true
+    }
+
+    /// As the sessions that the same password opened.
+    private func expired() {
+        shard.log.notice("credential_expired", metadata: ["account": "\(machine.account?.description ?? "-")"])
+        fail(.notAuthorized)
+    }
+
     private func refuse(_ error: StanzaError) {
         if let answer = machine.refuseBind(error) { transport.send(answer) }
     }
@@ -294,6 +308,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         }
         shard.whenResident(account) { [self] account in
             guard !isOver else { return }
+            if let account, account.exists, !isStillAllowed(account) { return expired() }
             guard let session = account?.resumable(request.previd), machine.resumed() else {
                 let h = account?.lastH(of: request.previd)
                 if let answer = machine.refuseResume(.itemNotFound, h: h) { transport.send(answer) }

@@ -11,9 +11,14 @@ extension ClientSession {
     /// One portion, if the client has taken what was sent before; the next one follows when the loop has looked after
     /// others.
     func pace() {
-        guard let next = paced.first, hasRoom else { return }
-        if !next() { paced.removeFirst() }
+        guard !isPacing, let next = paced.first, hasRoom else { return }
+        let hasMore = next()
+        if !hasMore, !paced.isEmpty { paced.removeFirst() }
         guard !paced.isEmpty else { return }
-        shard.loop.later { [self] in pace() }
+        isPacing = true
+        shard.loop.later { [self] in
+            isPacing = false
+            pace()
+        }
     }
 }

@@ -184,6 +184,15 @@ extension ClientSession {
         if let rest { spillLater(rest, outstanding) }
     }
 
+    /// Another try for what is not on disk.
+    private func spillRest() {
+        guard !hasEnded, let outstanding, outstanding.spillTimer == nil, !outstanding.unspilled().isEmpty else {
+            return
+        }
+        outstanding.spillTimer = shard.loop.schedule(
+            after: shard.settings.streamManagement.spill, self, tag: Tag.spill)
+    }
+
     func spillAll() {
         guard let outstanding else { return }
         for delivery in outstanding.unspilled() { spill(delivery) }
@@ -196,11 +205,11 @@ extension ClientSession {
             delivery.receipt = nil
             return
         }
-        spool.spill(delivery) { [self] delivery in
-            // Not on disk: as before, until the next try; if nobody has it any more, the sender is told.
+        spool.spill(delivery) { delivery in
+            // Not on disk: as before, until the next try, by any session that has it; if none has it any more, the sender
+            // is told.
             if delivery.holders > 0 {
-                guard !hasEnded, let outstanding else { return }
-                spillLater(delivery, outstanding)
+                for session in spool.account.sessionList { session.spillRest() }
             } else if !delivery.isDelivered {
                 spool.shard.bounce(delivery.envelope, .resourceConstraint)
             }

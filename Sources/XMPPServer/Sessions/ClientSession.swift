@@ -33,6 +33,8 @@ final class ClientSession: Session {
     var requests = ServerRequests()
     /// What is sent in bulk, as the client takes it; the first one is under way.
     var paced: [() -> Bool] = []
+    /// The next portion comes when the loop has looked after others.
+    var isPacing = false
     /// In the shard's list of sessions without a connection: which entry, and what it weighs there.
     var detachment: (number: UInt64, bytes: Int)?
 

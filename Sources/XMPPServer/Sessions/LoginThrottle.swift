@@ -1,5 +1,6 @@
 import ModuleKit
 import Synchronization
+import XMPPStream
 
 /// Makes guessing passwords slow: counts failures per account and address, and per address, and says how long the next
 /// attempt has to wait. A stranger's failures are counted at the stranger's address, so they never keep the owner of an
@@ -20,9 +21,18 @@ final class LoginThrottle: Sendable {
         fileprivate let key: Key
     }
 
+    /// As long for every account, or names of two kilobytes would fill the table.
     fileprivate struct Key: Hashable, Sendable {
-        var network: String
-        var account: BareJID
+        let network: String
+        private let account: UInt64
+        private let more: UInt64
+
+        init(_ account: BareJID, _ network: String) {
+            self.network = network
+            let digest = Crypto.hash(.sha256, Array(account.description.utf8))
+            func word(_ bytes: ArraySlice<UInt8>) -> UInt64 { bytes.reduce(0) { $0 << 8 | UInt64($1) } }
+            (self.account, more) = (word(digest[..<8]), word(digest[8..<16]))
+        }
     }
 
     private struct State {
@@ -64,7 +74,7 @@ final class LoginThrottle: Sendable {
     /// until they are known to be none: who tries a hundred at once waits as long as who tries them in turn.
     func begin(_ account: BareJID, at address: String, now: Instant) -> (Verdict, Attempt?) {
         let network = Admission.network(of: address)
-        let key = Key(network: network, account: account)
+        let key = Key(account, network)
         return state.withLock { state in
             let (own, all) = (state.accounts.count(key, now), state.networks.count(network, now))
             let limits = state.limits

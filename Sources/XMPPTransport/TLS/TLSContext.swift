@@ -10,8 +10,8 @@ internal import Glibc
 /// connection and a key that has to be changed.
 public final class TLSContext: @unchecked Sendable {
     // Unchecked: nothing changes after `init`, and OpenSSL counts references to its contexts by atomics.
-    /// A certificate with its chain and key, in PEM files, and the virtual hosts it is for (as in SNI: lower case,
-    /// A-labels).
+    /// A certificate with its chain and key, in PEM files, and the virtual hosts it is for: in the form of SNI (lower
+    /// case, A-labels), and in the canonical one, by which streams are known.
     public struct Certificate: Hashable, Sendable {
         public var hosts: [String]
         public var chainFile: String
@@ -100,6 +100,9 @@ public final class TLSContext: @unchecked Sendable {
     func identity(for host: String?) -> Identity {
         identities[host.flatMap { byHost[$0] } ?? 0]
     }
+
+    /// Whether this host has one of its own.
+    func hasCertificate(for host: String?) -> Bool { host.map { byHost[$0] != nil } ?? false }
 
     fileprivate func identity(named host: String) -> Identity? {
         byHost[host].map { identities[$0] }
@@ -259,6 +262,7 @@ public final class TLSContext: @unchecked Sendable {
     }
 
     private func choose(_ ssl: OpaquePointer) -> CInt {
+        if let pipe = SSL_get_rbio(ssl), TLSScratch.of(pipe)?.isHostSettled == true { return SSL_TLSEXT_ERR_NOACK }
         guard let pointer = SSL_get_servername(ssl, TLSEXT_NAMETYPE_host_name) else { return SSL_TLSEXT_ERR_NOACK }
         guard let identity = identity(named: String(cString: pointer).lowercased()) else {
             return SSL_TLSEXT_ERR_NOACK

@@ -10,6 +10,8 @@ final class TLSScratch {
     var input = UnsafeRawBufferPointer(start: nil, count: 0)
     /// Bytes to send.
     let output = OutputBuffer(capacity: 1024)
+    /// The handshake that runs is for a host that is known. Good during one call only.
+    var isHostSettled = false
     /// Where the bytes of one record are decrypted to.
     let plaintext = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 1024, alignment: 16)
     /// All established connections of the loop speak through this one.
@@ -69,7 +71,7 @@ final class TLSScratch {
         return method
     }()
 
-    private static func of(_ pipe: OpaquePointer) -> TLSScratch? {
+    static func of(_ pipe: OpaquePointer) -> TLSScratch? {
         BIO_get_data(pipe).map { Unmanaged<TLSScratch>.fromOpaque($0).takeUnretainedValue() }
     }
 }

@@ -23,9 +23,12 @@ final class TLSSession {
 
     private let ssl: OpaquePointer
     private let context: TLSContext
+    /// The stream named one of the hosts: its certificate is shown, whatever name the handshake has.
+    private let isHostSettled: Bool
 
-    /// - Parameter host: the virtual host that the stream is for, if that is known already; what the client says in
-    ///   the handshake goes before it.
+    /// - Parameter host: the virtual host that the stream is for (canonical), if that is known already. If it has a
+    ///   certificate, that one is shown: RFC 6120 §13.7.2.1 has clients check the name that they put into `to`.
+    ///   Otherwise the name that the client says in the handshake decides.
     init?(_ context: TLSContext, host: String?, scratch: TLSScratch) {
         ERR_clear_error()
         guard let ssl = SSL_new(context.identity(for: host).context) else { return nil }
@@ -37,6 +40,7 @@ final class TLSSession {
         SSL_set_accept_state(ssl)
         self.ssl = ssl
         self.context = context
+        isHostSettled = context.hasCertificate(for: host)
     }
 
     deinit {
@@ -51,6 +55,8 @@ final class TLSSession {
 
     func handshake(_ scratch: TLSScratch) -> HandshakeResult {
         Self.forgetErrors()
+        scratch.isHostSettled = isHostSettled
+        defer { scratch.isHostSettled = false }
         let result = SSL_do_handshake(ssl)
         if result == 1 {
             move(to: scratch)

@@ -23,7 +23,7 @@ struct Accounts: AsyncParsableCommand {
         let directory = DataDirectory(path: config.data)
         let client = ControlClient(directory: directory)
         if client.isServerRunning { return try await body(RemoteAccounts(client: client), config) }
-        try directory.create()
+        try directory.requireDatabase()
         let lock = try directory.lock()
         let accounts = OfflineAccounts(
             storage: try Wiring.openStorage(config), hosts: config.hosts,

@@ -115,13 +115,13 @@ enum CertificateCheck {
     }
 
     private static func covers(_ certificate: OpaquePointer, _ host: String) -> Bool {
+        if let address = SelfSignedCertificate.address(host) { return X509_check_ip_asc(certificate, address, 0) == 1 }
         var ascii: UnsafeMutablePointer<CChar>?
         guard idn2_to_ascii_8z(host, &ascii, Int32(IDN2_NONTRANSITIONAL.rawValue)) == IDN2_OK.rawValue, let ascii else {
             return true
         }
         defer { idn2_free(ascii) }
         return X509_check_host(certificate, ascii, strlen(ascii), UInt32(X509_CHECK_FLAG_NEVER_CHECK_SUBJECT), nil) == 1
-            || X509_check_ip_asc(certificate, ascii, 0) == 1
     }
 }
 

@@ -26,7 +26,9 @@ struct DNSCheck {
     /// One line for each thing that clients will stumble over; nil where no resolver answers.
     func notes(_ config: ServerConfig) -> [String]? {
         var notes: [String] = []
-        for host in config.hosts.prefix(Self.mostHosts) {
+        // Nobody looks an address up.
+        let hosts = config.hosts.filter { SelfSignedCertificate.address($0.name) == nil }
+        for host in hosts.prefix(Self.mostHosts) {
             guard let found = shortcomings(of: host.name, config.listeners) else { return nil }
             notes += found
         }

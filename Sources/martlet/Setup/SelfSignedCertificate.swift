@@ -13,20 +13,20 @@ struct SelfSignedCertificate {
     /// Days that it is good for.
     static let days = 825
 
-    /// Makes a P-256 key and a certificate for a domain (RFC 6125: by its subject alternative name, in ASCII form).
+    /// Makes a P-256 key and a certificate for a domain (RFC 6125: by its subject alternative name, in ASCII form; an
+    /// address is named as one).
     ///
     /// - Throws: `CommandError` if OpenSSL cannot do it.
     init(domain: String) throws(CommandError) {
         let failure = CommandError("OpenSSL cannot make a certificate")
-        guard let ascii = Self.ascii(domain) else { throw CommandError("\(domain) has no ASCII form") }
+        let address = Self.address(domain)
+        guard let ascii = address ?? Self.ascii(domain) else { throw CommandError("\(domain) has no ASCII form") }
         guard let keyPair = martlet_EVP_EC_gen("P-256") else { throw failure }
         defer { EVP_PKEY_free(keyPair) }
         guard let certificate = X509_new() else { throw failure }
         defer { X509_free(certificate) }
 
-        var names =
-            ascii.allSatisfy { $0.isHexDigit || $0 == ":" || $0 == "." } && ascii.contains(":")
-            ? "IP:\(ascii)" : "DNS:\(ascii)"
+        var names = address.map { "IP:\($0)" } ?? "DNS:\(ascii)"
         if ascii == "localhost" { names += ",IP:127.0.0.1,IP:::1" }
         guard X509_set_version(certificate, 2) == 1, Self.setSerial(certificate),
             X509_gmtime_adj(X509_getm_notBefore(certificate), -3600) != nil,
@@ -41,6 +41,14 @@ struct SelfSignedCertificate {
             let keyPEM = Self.pem({ PEM_write_bio_PKCS8PrivateKey($0, keyPair, nil, nil, 0, nil, nil) })
         else { throw failure }
         (self.certificate, key) = (certificatePEM, keyPEM)
+    }
+
+    /// The IP address that a host is, without brackets; nil: it is a name.
+    static func address(_ host: String) -> String? {
+        let isBracketed = host.hasPrefix("[") && host.hasSuffix("]")
+        let text = isBracketed ? String(host.dropFirst().dropLast()) : host
+        var address = in6_addr()
+        return inet_pton(isBracketed ? AF_INET6 : AF_INET, text, &address) == 1 ? text : nil
     }
 
     /// The form of a domain that certificates and TLS use; nil: it has none.

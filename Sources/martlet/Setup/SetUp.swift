@@ -6,16 +6,24 @@ import XMPPServer
 struct SetUp: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "setup",
-        abstract: "Make a config, a certificate and a data directory for a domain.",
-        discussion: "Overwrites nothing.")
+        abstract: "Make a config, a certificate, and a data directory with an empty database for a domain.",
+        discussion: """
+            Overwrites nothing. With --data and no domain: only the data directory and the database that a config names, \
+            for a config that was written by hand.
+            """)
 
-    @Argument(help: "The domain of the addresses: user@DOMAIN.") var domain: String
-    @Option(help: ArgumentHelp("Where to.", valueName: "directory")) var dir: String
+    @Argument(help: "The domain of the addresses: user@DOMAIN.") var domain: String?
+    @Option(help: ArgumentHelp("Where to.", valueName: "directory")) var dir: String?
+    @Flag(help: "Only the data directory and the database that the config names.") var data = false
+    @OptionGroup var config: ConfigOption
     @Option(help: "Port for STARTTLS.") var port = 5222
     @Option(help: "Port for TLS from the first byte.") var tlsPort = 5223
     @Option(help: "Address to listen on.") var address = "*"
 
     func run() async throws {
+        if data { return try setUpData() }
+        guard let domain, let dir else { throw CommandError.usage("setup needs a domain, and --dir to say where to") }
+        guard config.path == nil else { throw CommandError.usage("setup makes a config; -c goes with --data") }
         guard let domain = BareJID.domain(domain)?.domain else {
             throw CommandError.usage("\(domain.quotedForPrint) is not a valid domain name")
         }
@@ -30,18 +38,31 @@ struct SetUp: AsyncParsableCommand {
         }
         let certificate = try SelfSignedCertificate(domain: domain)
         try NewFiles.directory(target)
+        let data = DataDirectory(path: "\(target)/data")
+        guard !data.hasDatabase else {
+            throw CommandError.exists("\(data.databasePath) exists already; nothing was changed")
+        }
         try NewFiles.write([
             NewFiles.File(path: "\(target)/martlet.yml", bytes: Array(text.utf8), mode: 0o644),
             NewFiles.File(path: "\(target)/cert.pem", bytes: certificate.certificate, mode: 0o644),
             NewFiles.File(path: "\(target)/key.pem", bytes: certificate.key, mode: 0o600),
         ])
-        try DataDirectory(path: "\(target)/data").create()
+        try data.setUp()
         print(
             """
-            Made \(target): martlet.yml, a self-signed certificate for \(domain), the data directory.
+            Made \(target): martlet.yml, a self-signed certificate for \(domain), the data directory with a new database.
             Next: martlet account add USER@\(domain) -c \(target)/martlet.yml
                   martlet serve -c \(target)/martlet.yml
             """)
+    }
+}
+
+extension SetUp {
+    private func setUpData() throws {
+        guard domain == nil, dir == nil else { throw CommandError.usage("--data goes with a config and no domain") }
+        let directory = DataDirectory(path: try config.load().config.data)
+        try directory.setUp()
+        Terminal.show(.done("made a new database in \(directory.path)"))
     }
 }
 

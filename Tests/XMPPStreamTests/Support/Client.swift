@@ -70,7 +70,7 @@ struct ScramClient {
 enum Host {
     static let secret = Array("a secret of the server".utf8)
     static let romeo = BareJID("romeo@example.net")!
-    static let policy = AuthenticationPolicy(iterations: 64, secret: secret, attempts: 3)
+    static let policy = AuthenticationPolicy(iterations: 64, secret: secret, attempts: 3, refusals: 3)
     static let bindings = ChannelBindings(exporter: [1, 2, 3], serverEndPoint: [4, 5, 6])
 
     static func credential(_ hash: HashFunction = .sha256) -> ScramCredential {

@@ -109,8 +109,8 @@ final class Client: @unchecked Sendable {
         "<?xml version='1.0'?><stream:stream to='localhost' version='1.0' xmlns='jabber:client' "
         + "xmlns:stream='http://etherx.jabber.org/streams'>"
 
-    func openStream() throws {
-        try send(Self.header)
+    func openStream(to host: String = "localhost") throws {
+        try send(Self.header.replacing("'localhost'", with: "'\(host)'"))
         try receive(until: "<stream:stream")
         try receive(until: ">")
     }
