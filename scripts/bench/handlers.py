@@ -485,8 +485,8 @@ def measure(scene, key):
         slowest = {kind: [phase["max_ms"] for name, phase in phases.items() if name.startswith(kind)]
                    for kind in ("calm", "case")}
         return {
-            "kind": key, "time_ms": statistics.median(took), "took": took, "busy": busy, "busy_ms": max(0, statistics.median(busy[1:])),
-            "slowest": slowest,
+            "kind": key, "time_ms": statistics.median(took), "took": took, "busy": busy,
+            "busy_ms": max(0, statistics.median(busy[1:])), "slowest": slowest,
             "held_ms": above_calm(slowest, lambda times: times[int((len(times) - 1) * SHARE)]),
             "typical_ms": above_calm(slowest, statistics.median), "slowest_ms": above_calm(slowest, max),
             "load": os.getloadavg()[0],
