@@ -1,9 +1,10 @@
-"""A blocking XMPP client for the clients of misbehave.py: a login without TLS, and then bytes."""
+"""A blocking XMPP client for the clients of misbehave.py and handlers.py: a login, and then bytes."""
 
 import base64
 import os
 import re
 import socket
+import ssl
 import sys
 import time
 
@@ -20,7 +21,7 @@ PATIENCE = 60.0
 class BareClient:
     """A connection of account number `number`; `receive_buffer` in bytes makes a slow reader felt at once."""
 
-    def __init__(self, port, number, resource="r", receive_buffer=0):
+    def __init__(self, port, number, resource="r", receive_buffer=0, tls=False):
         self.user = f"{ACCOUNT_PREFIX}{number}"
         self.bare = f"{self.user}@{HOST}"
         self.jid = f"{self.bare}/{resource}"
@@ -31,6 +32,9 @@ class BareClient:
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.settimeout(PATIENCE)
         self.socket.connect(("127.0.0.1", port))
+        if tls:
+            # The certificate is our own.
+            self.socket = ssl._create_unverified_context().wrap_socket(self.socket, server_hostname=HOST)
         self.authenticate()
 
     def authenticate(self):
@@ -80,10 +84,26 @@ class BareClient:
                 raise OSError(f"{pattern!r} did not come")
             self.held += data
 
+    def skip(self, pattern):
+        """Reads up to what matches, which is short and returned, and forgets what is before it."""
+        while not (found := re.search(pattern, self.held)):
+            data = self.socket.recv(65536)
+            if not data:
+                raise OSError(f"the server closed before {pattern!r} came")
+            self.held = self.held[-1024:] + data
+        self.held = self.held[found.end():]
+        return found[0]
+
+    def answer(self, id):
+        """Waits for the beginning of the answer to an IQ, which must not be an error."""
+        tag = self.skip(rb"<iq[^>]*? id=['\"]%s['\"][^>]*>" % id.encode())
+        if re.search(rb" type=['\"]error", tag):
+            raise OSError(f"an error: {tag + self.until(rb'.*?</iq>')[0]!r}")
+
     def synchronise(self):
         """Waits until the server has handled all that was sent."""
         self.send(f"<iq type='get' id='synchronised' to='{HOST}'><ping xmlns='urn:xmpp:ping'/></iq>")
-        self.until(rb"<iq[^>]*id=['\"]synchronised['\"][^>]*>")
+        self.skip(rb"<iq[^>]*id=['\"]synchronised['\"][^>]*>")
 
     def close(self):
         self.socket.close()

@@ -23,6 +23,7 @@ import time
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 
+import handlers  # noqa: E402
 import misbehave  # noqa: E402
 import peers  # noqa: E402
 import rows as plan  # noqa: E402
@@ -193,6 +194,32 @@ class Bench:
             self.figures[row.key] = {name: report[row.metric] for name, report in found.items()}
             self.rows.append((row, row.title))
 
+    def measure_handlers(self):
+        """Martlet alone: for how long the heaviest stanza of each handler holds a loop."""
+        server = self.make("martlet", handlers.ACCOUNTS)
+        try:
+            server.start()
+            scene = handlers.Scene(server)
+            for key in self.wanted_handlers():
+                say(f"  martlet: {key}")
+                try:
+                    report = handlers.measure(scene, key)
+                except BenchError as error:
+                    self.complain(str(error))
+                    continue
+                self.reports.append({"label": "martlet", **report})
+                for row in handlers.rows(key):
+                    self.figures[row.key] = {"martlet": report[row.metric]}
+                    self.rows.append((row, row.title))
+        finally:
+            server.discard()
+
+    def wanted_handlers(self):
+        if "martlet" not in self.subjects:
+            return []
+        return [key for key in handlers.CASES
+                if self.wanted(handlers.rows(key), handlers.GROUP) or key in self.only]
+
     def wanted_misbehaviour(self):
         if self.subjects == ["relay"]:
             return []
@@ -216,7 +243,8 @@ class Bench:
         names = {"martlet-load"}
         if any(not run.alone for run in self.wanted_runs()):
             names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
-        if self.wants_start() or self.wants_hosts() or "martlet" in self.subjects and self.wanted_misbehaviour():
+        if self.wants_start() or self.wants_hosts() or self.wanted_handlers() \
+                or "martlet" in self.subjects and self.wanted_misbehaviour():
             names.add("martlet")
         return sorted(names)
 
@@ -240,6 +268,8 @@ class Bench:
                 self.measure_hosts()
             for kind in self.wanted_misbehaviour():
                 self.measure_misbehaviour(kind)
+            if self.wanted_handlers():
+                self.measure_handlers()
         finally:
             for server in self.servers.values():
                 server.discard()

@@ -1,15 +1,17 @@
 #!/usr/bin/env python3
 """Clients that ping the server at fixed times and note how long each answer takes.
 
-    innocents.py PORT FIRST COUNT
+    innocents.py PORT FIRST COUNT [MS]
 
-One process, one ping each every 20 ms, whether the ping before is answered or not, so that a server that stalls pays for
-all that waited. How late this process itself was is told beside it as `client_late_p99_ms`. Standard input divides the time: a line is the name of the phase that begins, "end" ends it all. Standard output
-gets "ready", then one line of JSON: of each phase count, percentiles and the worst client in milliseconds.
+One process, one ping each every 20 (or MS) milliseconds, whether the ping before is answered or not, so that a server
+that stalls pays for all that waited. How late this process itself was is told beside it as `client_late_p99_ms`.
+Standard input divides the time: a line is the name of the phase that begins, "end" ends it all. Standard output gets
+"ready", then one line of JSON: of each phase count, percentiles and the worst client in milliseconds.
 """
 
 import gc
 import json
+import os
 import re
 import selectors
 import sys
@@ -64,7 +66,8 @@ class Innocent:
 class Watch:
     """Runs the clients and keeps the times."""
 
-    def __init__(self, clients):
+    def __init__(self, clients, every):
+        self.every = every
         self.innocents = [Innocent(client) for client in clients]
         self.times = {}
         self.late = {}
@@ -79,7 +82,7 @@ class Watch:
 
     def run(self):
         began = time.monotonic()
-        step = EVERY / len(self.innocents)
+        step = self.every / len(self.innocents)
         turn = 0
         while time.monotonic() < began + LONGEST:
             due = began + turn * step
@@ -92,10 +95,11 @@ class Watch:
                 continue
             for key, _ in self.selector.select(due - now):
                 if key.data is None:
-                    line = sys.stdin.readline().strip()
-                    if line in ("", "end"):
+                    # Not through a buffer, in which a second line would lie unseen.
+                    lines = os.read(0, 4096).decode().split("\n")[:-1]
+                    if not lines or "end" in lines:
                         return self.finish()
-                    self.phase = line
+                    self.phase = lines[-1]
                     continue
                 answered = self.innocents[key.data].read()
                 now = time.monotonic()
@@ -115,7 +119,7 @@ class Watch:
         times = sorted(time for client in each for time in client)
         return {
             "count": len(times), "p50_ms": part(times, 0.5), "p99_ms": part(times, 0.99), "max_ms": times[-1],
-            "client_late_p99_ms": part(sorted(self.late[phase]), 0.99),
+            "client_late_p99_ms": part(sorted(self.late.get(phase, [])), 0.99),
             "p99_ms_per_client": [round(part(times, 0.99), 2) for times in each],
         }
 
@@ -126,11 +130,12 @@ def part(times, share):
 
 def main():
     port, first, count = map(int, sys.argv[1:4])
+    every = int(sys.argv[4]) / 1000 if sys.argv[4:] else EVERY
     clients = [BareClient(port, number).bind() for number in range(first, first + count)]
     gc.collect()
     gc.disable()
     print("ready", flush=True)
-    print(json.dumps(Watch(clients).run()), flush=True)
+    print(json.dumps(Watch(clients, every).run()), flush=True)
 
 
 if __name__ == "__main__":
