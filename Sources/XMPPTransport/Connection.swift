@@ -275,7 +275,11 @@ extension Connection: StreamTransport {
             if phase != .closed, let receipt { keep([receipt]) }
             return
         }
-        framing.write(stanza, into: output.bytes)
+        if let rendered = nioLoop.resources.rendered(stanza, framing) {
+            framing.write(rendered, to: nil, into: output.bytes)
+        } else {
+            framing.write(stanza, into: output.bytes)
+        }
         if let receipt { output.receipts.append(receipt) }
     }
 

@@ -184,6 +184,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
             if share <= 0 { break }
         }
         isInTurn = false
+        resources.forgetLarge()
         if !isBatchDone || !ownMail.isEmpty || !deferred.isEmpty || !touched.isEmpty || !postponed.isEmpty {
             goOnLater()
         }

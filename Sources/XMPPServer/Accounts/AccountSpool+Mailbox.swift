@@ -14,6 +14,8 @@ struct Browsing {
         /// The last row that was looked at.
         var cursor: Int64 = 0
         var isReading = false
+        /// Rows that the next page may have; more when it is known how large they are.
+        var pageRows = 1
 
         init(
             _ ids: [Int64]?, to session: SessionRef, _ dress: @escaping (WaitingMessage) -> Stanza,
@@ -36,7 +38,8 @@ struct Browsing {
 }
 
 extension AccountSpool: Mailbox {
-    private static var page: Int { 50 }
+    /// Rows that are looked at in one turn: each may be as large as a stanza can be.
+    private static var page: Int { 5 }
 
     func browse(by session: any Session) {
         guard session.account.session(session.address.resource) === session else { return }
@@ -134,7 +137,7 @@ extension AccountSpool: Mailbox {
         // One after the other.
         guard browsing.copyings.first(where: { $0.session == copying.session }) === copying else { return }
         session.isDraining = true
-        let room = min(10, session.drainRoom)
+        let room = min(copying.pageRows, session.drainRoom)
         guard room > 0 else { return }
         copying.isReading = true
         let (cursor, all) = (copying.cursor, copying.ids)
@@ -165,6 +168,7 @@ extension AccountSpool: Mailbox {
             copy.isDelivered = true
             session.send(copy)
         }
+        copying.pageRows = Self.pageRows(after: rows, most: 10)
         copying.next += room
         let isDone = copying.ids.map { copying.next >= $0.count } ?? (rows.count < room)
         if isDone { finish(copying, .success(())) } else { copyOn(copying) }

@@ -332,8 +332,7 @@ final class AccountSpool: @unchecked Sendable {
             gate = .shut
             return
         }
-        let bytes = rows.reduce(1) { $0 + $1.stanza.count }
-        pageRows = min(Self.mostRows, max(1, Self.pageBytes * rows.count / bytes))
+        pageRows = Self.pageRows(after: rows, most: Self.mostRows)
         for row in rows {
             // What this page has and the client cannot take now is read again.
             guard session.drainRoom > 0 else { return }
@@ -344,6 +343,12 @@ final class AccountSpool: @unchecked Sendable {
         if rows.count == asked || keptSinceRead > 0 { return readOn(session) }
         session.isDraining = false
         gate = .open
+    }
+
+    /// How many rows of that size are a page.
+    static func pageRows(after rows: [SpoolRow], most: Int) -> Int {
+        let bytes = rows.reduce(1) { $0 + $1.stanza.count }
+        return min(most, max(1, pageBytes * rows.count / bytes))
     }
 
     func isExpired(_ row: SpoolRow) -> Bool {

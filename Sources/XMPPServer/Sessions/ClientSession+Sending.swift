@@ -161,41 +161,38 @@ extension ClientSession {
 
     private func spillLater(_ delivery: Delivery, _ outstanding: Outstanding) {
         guard delivery.isStorable, delivery.row == 0, !delivery.isDelivered else { return }
-        if !isConnected { return spill(delivery) }
+        if isConnected { awaitSpill(outstanding) } else { spill(delivery) }
+    }
+
+    private func awaitSpill(_ outstanding: Outstanding) {
         guard outstanding.spillTimer == nil else { return }
         outstanding.spillTimer = shard.loop.schedule(
             after: shard.settings.streamManagement.spill, self, tag: Tag.spill)
     }
 
-    /// What the client has not acknowledged in time goes to disk, so that its sender need not wait.
+    /// What the client has not acknowledged in time goes to disk, so that its sender need not wait; without a connection
+    /// everything does.
     func spillDue() {
         guard let outstanding, !hasEnded else { return }
         outstanding.spillTimer = nil
         let wait = shard.settings.streamManagement.spill
         let now = shard.loop.now
-        var rest: Delivery?
+        var isMore = false
         for delivery in outstanding.unspilled() {
-            guard delivery.queuedAt.advanced(by: wait) <= now else {
-                rest = rest ?? delivery
-                continue
-            }
-            spill(delivery)
+            if !isConnected || delivery.queuedAt.advanced(by: wait) <= now { spill(delivery) } else { isMore = true }
         }
-        if let rest { spillLater(rest, outstanding) }
-    }
-
-    /// Another try for what is not on disk.
-    private func spillRest() {
-        guard !hasEnded, let outstanding, outstanding.spillTimer == nil, !outstanding.unspilled().isEmpty else {
-            return
-        }
-        outstanding.spillTimer = shard.loop.schedule(
-            after: shard.settings.streamManagement.spill, self, tag: Tag.spill)
+        if isMore { awaitSpill(outstanding) }
     }
 
     func spillAll() {
         guard let outstanding else { return }
         for delivery in outstanding.unspilled() { spill(delivery) }
+    }
+
+    /// Another try for what is not on disk.
+    private func spillRest() {
+        guard !hasEnded, let outstanding, !outstanding.unspilled().isEmpty else { return }
+        awaitSpill(outstanding)
     }
 
     private func spill(_ delivery: Delivery) {
