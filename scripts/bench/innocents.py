@@ -3,9 +3,10 @@
 
     innocents.py PORT FIRST COUNT
 
-One process, one ping each every 20 ms, whether the ping before is answered or not, so that a server that stalls pays for
-all that waited. How late this process itself was is told beside it as `client_late_p99_ms`. Standard input divides the time: a line is the name of the phase that begins, "end" ends it all. Standard output
-gets "ready", then one line of JSON: of each phase count, percentiles and the worst client in milliseconds.
+One process, one ping each every 20 ms, whether the ping before is answered or not, so that a server that stalls pays
+for all that waited. How late this process itself was is told beside it as `client_late_p99_ms`. Standard input divides
+the time: a line is the name of the phase that begins, "end" ends it all. Standard output gets "ready", then one line of
+JSON: of each phase the count, percentiles and the slowest in milliseconds.
 """
 
 import gc
