@@ -84,13 +84,14 @@ def test_what_is_owed_nothing_is_acknowledged_at_once_to_a_phone_that_is_away(se
     async def scene():
         phone = await away(server)
         alice = await managed(server, "alice", "home")
+        chat_to = f"<message to='{phone.jid}' type='chat'>"
         stanza = {
-            "notice": f"<message to='{phone.jid}' type='chat'>{COMPOSING}</message>",
+            "notice": f"{chat_to}{COMPOSING}</message>",
             "presence": f"<presence to='{phone.jid}'/>",
             "request": f"<iq type='get' id='1' to='{phone.jid}'><ping xmlns='urn:xmpp:ping'/></iq>",
             "result": f"<iq type='result' id='1' to='{phone.jid}'/>",
             "headline": f"<message to='{phone.jid}' type='headline'><body>x</body></message>",
-            "unkept": f"<message to='{phone.jid}' type='chat'><body>x</body><no-store xmlns='urn:xmpp:hints'/></message>",
+            "unkept": f"{chat_to}<body>x</body><no-store xmlns='urn:xmpp:hints'/></message>",
         }[kind]
         assert await seconds_to_be_acknowledged(alice, stanza) < 1
         alice.cut()

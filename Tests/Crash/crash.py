@@ -141,7 +141,8 @@ async def load(readers: list[Reader], senders: list[Sender], moment: str, spill:
     outcomes = await asyncio.gather(*people, watching, return_exceptions=True)
     for task, outcome in zip([*people, watching], outcomes):
         if task in early or isinstance(outcome, Exception) and not isinstance(outcome, ENDINGS):
-            ledger.complain("failed", people[task].user, senders[0].trial, moment, f"{type(outcome).__name__}: {outcome}")
+            detail = f"{type(outcome).__name__}: {outcome}"
+            ledger.complain("failed", people[task].user, senders[0].trial, moment, detail)
 
 
 async def trial(server, ledger: Ledger, number: int, moment: str, spill: float, chance: random.Random) -> float:
@@ -228,7 +229,8 @@ async def run(options) -> int:
           + f"; slowest stop {ledger.slowest_stop:.1f} s; {ledger.strangers} arrivals of unknown messages")
     print(f"{ledger.complaints('stuck')} people stuck, {ledger.complaints('failed')} failed; {ledger.pairs} pairs; "
           f"{ledger.resumptions} resumptions of senders, {ledger.repeated} stanzas sent again; "
-          f"{ledger.refusals} readers over the limits; largest resumption {ledger.largest / 2**20:.1f} MiB; slowest acknowledgement {ledger.slowest_promise:.1f} s")
+          f"{ledger.refusals} readers over the limits; largest resumption {ledger.largest / 2**20:.1f} MiB; "
+          f"slowest acknowledgement {ledger.slowest_promise:.1f} s")
     for problem in ledger.problems[:20]:
         print(f"  {problem.what}: {problem.message}, trial {problem.trial} {problem.moment} {problem.detail}")
     if failure:

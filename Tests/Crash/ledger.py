@@ -1,7 +1,8 @@
 """Who was promised what, and who got what: the accounts of a crash test.
 
-A pair is a sender and an address that it writes to, bare or full. A message is *promised* from the moment the server acknowledged it to its sender (XEP-0198, <a h>) unless it was
-answered by an error. A promised message that its reader never gets is a loss.
+A pair is a sender and an address that it writes to, bare or full. A message is *promised* from the moment the server
+acknowledged it to its sender (XEP-0198, <a h>) unless it was answered by an error. A promised message that its reader
+never gets is a loss.
 
 Readers without stream management cannot say what they got, so the server's promise to them ends when the kernel took
 the bytes. Each such reader reads its socket to the very end after the kill, and what it reads counts as got. Killing a

@@ -196,8 +196,8 @@ class Reader(Person):
 
     async def returns(self) -> bool:
         """Resumes while the server is up. A session with less waiting than the default limits must be there."""
-        waiting = self.ledger.bytes_to.get(self.user, 0)
         resumed = await self.resume()
+        waiting = self.ledger.bytes_to.get(self.user, 0)
         if not resumed and not self.client.stream.over:
             self.ledger.refusals += 1
             if waiting < QUEUE_BYTES:

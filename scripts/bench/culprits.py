@@ -93,22 +93,23 @@ def slow_disk(port, seconds):
 
 
 def fill_roster(client):
-    """As many contacts, groups and bytes as the server lets in; how many contacts that were, and the bytes."""
-    groups = "".join(f"<group>{number:02}{'g' * (NAME - 2)}</group>" for number in range(GROUPS))
-    taken = size = 0
-    for number in range(CONTACTS):
-        item = f"<item jid='c{number}@{HOST}' name='{'n' * NAME}'>{groups}</item>"
-        client.send(f"<iq type='set' id='f{number}'><query xmlns='{ROSTER}'>{item}</query></iq>")
-        answer = client.until(rb"<iq[^>]*? id=['\"]f%d['\"][^>]*>" % number)[0]
-        if b"error" in answer:
+    """Contacts with as many groups as the server takes, until it takes no more; how many contacts, and their bytes.
+
+    What is refused is tried with half of its groups, and at last without any.
+    """
+    groups, taken, size = GROUPS, 0, 0
+    while taken < CONTACTS:
+        inner = "".join(f"<group>{number:02}{'g' * (NAME - 2)}</group>" for number in range(groups))
+        name = "n" * NAME if groups else ""
+        item = f"<item jid='c{taken}@{HOST}' name='{name}'>{inner}</item>"
+        client.send(f"<iq type='set' id='f{taken}-{groups}'><query xmlns='{ROSTER}'>{item}</query></iq>")
+        answer = client.until(rb"<iq[^>]*? id=['\"]f%d-%d['\"][^>]*>" % (taken, groups))[0]
+        if b"error" not in answer:
+            taken, size = taken + 1, size + len(item)
+        elif groups == 0:
             break
-        taken, size = taken + 1, size + len(item)
-    # Small ones still fit where no large one does.
-    for number in range(taken, CONTACTS):
-        client.send(f"<iq type='set' id='f{number}'><query xmlns='{ROSTER}'><item jid='c{number}@{HOST}'/></query></iq>")
-        if b"error" in client.until(rb"<iq[^>]*? id=['\"]f%d['\"][^>]*>" % number)[0]:
-            break
-        taken += 1
+        else:
+            groups //= 2
     return taken, size
 
 

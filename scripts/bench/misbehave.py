@@ -139,8 +139,8 @@ def measure(server, kind, seconds):
         phases = innocents.result(30)
         return {
             **phases[kind], "before_mb": before, "peak_mb": memory.peak, "after_mb": after,
-            "calm_p99_ms": phases["calm"]["p99_ms"], "calm": phases["calm"], "afterwards": phases["afterwards"], "culprit": did, "threads": threads, "kind": kind,
-            "load": os.getloadavg()[0],
+            "calm_p99_ms": phases["calm"]["p99_ms"], "calm": phases["calm"], "afterwards": phases["afterwards"],
+            "culprit": did, "threads": threads, "kind": kind, "load": os.getloadavg()[0],
         }
     except OSError as error:
         raise BenchError(f"{kind}: {error}") from None
