@@ -141,6 +141,19 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `a message behind others waits for its own spill time and no longer`() async throws {
+        let server = try await TestServer(Self.modules) { $0.streamManagement.spill = .seconds(8) }
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        _ = try silent("juliet@example.org/balcony", server)
+        romeo.send(chat("juliet@example.org", "1"))
+        server.advance(by: .seconds(1))
+        romeo.send(chat("juliet@example.org", "2"))
+        server.advance(by: .milliseconds(8300))
+        asks(romeo, server)
+        #expect(romeo.unacknowledged.isEmpty)
+        await server.stop()
+    }
+
     @Test(arguments: 1...20)
     func `what one session could not put on disk another one that has it does`(_ seed: UInt64) async throws {
         let server = try await TestServer(Self.modules, seed: seed)

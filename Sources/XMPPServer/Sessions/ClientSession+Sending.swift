@@ -161,13 +161,16 @@ extension ClientSession {
 
     private func spillLater(_ delivery: Delivery, _ outstanding: Outstanding) {
         guard delivery.isStorable, delivery.row == 0, !delivery.isDelivered else { return }
-        if isConnected { awaitSpill(outstanding) } else { spill(delivery) }
+        if isConnected {
+            awaitSpill(outstanding, after: shard.settings.streamManagement.spill)
+        } else {
+            spill(delivery)
+        }
     }
 
-    private func awaitSpill(_ outstanding: Outstanding) {
+    private func awaitSpill(_ outstanding: Outstanding, after delay: Duration) {
         guard outstanding.spillTimer == nil else { return }
-        outstanding.spillTimer = shard.loop.schedule(
-            after: shard.settings.streamManagement.spill, self, tag: Tag.spill)
+        outstanding.spillTimer = shard.loop.schedule(after: delay, self, tag: Tag.spill)
     }
 
     /// What the client has not acknowledged in time goes to disk, so that its sender need not wait; without a connection
@@ -177,11 +180,12 @@ extension ClientSession {
         outstanding.spillTimer = nil
         let wait = shard.settings.streamManagement.spill
         let now = shard.loop.now
-        var isMore = false
+        var next: Instant?
         for delivery in outstanding.unspilled() {
-            if !isConnected || delivery.queuedAt.advanced(by: wait) <= now { spill(delivery) } else { isMore = true }
+            let due = delivery.queuedAt.advanced(by: wait)
+            if !isConnected || due <= now { spill(delivery) } else { next = min(next ?? due, due) }
         }
-        if isMore { awaitSpill(outstanding) }
+        if let next { awaitSpill(outstanding, after: .nanoseconds(next.nanoseconds - now.nanoseconds)) }
     }
 
     func spillAll() {
@@ -192,7 +196,7 @@ extension ClientSession {
     /// Another try for what is not on disk.
     private func spillRest() {
         guard !hasEnded, let outstanding, !outstanding.unspilled().isEmpty else { return }
-        awaitSpill(outstanding)
+        awaitSpill(outstanding, after: shard.settings.streamManagement.spill)
     }
 
     private func spill(_ delivery: Delivery) {
