@@ -257,3 +257,19 @@ def test_counts_are_answered_and_taken_while_stanzas_wait(server):
         bob.cut()
 
     asyncio.run(scene())
+
+
+def test_each_message_that_is_not_acknowledged_is_kept_after_the_spill_time(server):
+    """By default two seconds after it came, and not when the spill of one before it is two seconds old."""
+
+    async def scene():
+        bob = await managed(server, "bob", "slow", answering=False)
+        alice = await managed(server, "alice", "home")
+        await alice.acknowledged()
+        alice.send(chat(bob.jid, 1))
+        await asyncio.sleep(0.4)
+        assert await seconds_to_be_acknowledged(alice, chat(bob.jid, 2)) < 3
+        bob.acknowledge()
+        await bob.close()
+
+    asyncio.run(scene())

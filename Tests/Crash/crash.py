@@ -133,6 +133,7 @@ async def load(readers: list[Reader], senders: list[Sender], moment: str, spill:
         await watch.all_acknowledged(spill + 20)
     watching.cancel()
     early = {task for task in people if task.done() and task.exception()}
+    ledger.is_ending = True
     try:
         await end()
     finally:
@@ -170,6 +171,7 @@ async def trial(server, ledger: Ledger, number: int, moment: str, spill: float, 
     spill = choose_process(server, number + 1)
     await loop.run_in_executor(None, server.start)
     ledger.generation += 1
+    ledger.is_ending = False
     await asyncio.gather(*(reader.collect(20) for reader in readers))
     ledger.settle(number, moment, unclear)
     for person in everybody:

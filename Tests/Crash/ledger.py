@@ -65,6 +65,8 @@ class Ledger:
 
     def __init__(self) -> None:
         self.generation = 0
+        # The server is being ended: it may refuse what it took before.
+        self.is_ending = False
         self.messages: dict[str, Message] = {}
         self.earlier: collections.deque[dict[str, Message]] = collections.deque(maxlen=REMEMBERED)
         self.totals: dict[str, dict[str, int]] = {}

@@ -198,7 +198,7 @@ class Reader(Person):
         """Resumes while the server is up. A session with less waiting than the default limits must be there."""
         resumed = await self.resume()
         waiting = self.ledger.bytes_to.get(self.user, 0)
-        if not resumed and not self.client.stream.over:
+        if not resumed and not self.client.stream.over and not self.ledger.is_ending:
             self.ledger.refusals += 1
             if waiting < QUEUE_BYTES:
                 detail = f"the session was gone, with {waiting} bytes waiting at most"

@@ -175,7 +175,9 @@ class Watch:
             for sender in self.senders:
                 sm, behind = sender.client.sm, sender.behind()
                 if behind > self.spill + PATIENCE + SLACK + self.lag:
-                    self._complain(sender, f"acknowledges nothing for {behind:.1f} s; h {sm.acknowledged} of {sm.sent}")
+                    oldest = sender.ids[sender.marked] or "a stanza that nobody keeps"
+                    self._complain(sender, f"nothing of {sm.sent - sm.acknowledged} is acknowledged for {behind:.1f} s; "
+                                           f"the oldest is {oldest}")
             for person in [*self.readers, *self.senders]:
                 waited = now - person.asked if person.asked else 0
                 bound = RESUMPTION if person in self.senders else PATIENCE

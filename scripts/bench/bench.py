@@ -71,13 +71,12 @@ class Bench:
     def accounts(self):
         return 4_000 if self.quick else 12_000
 
-    def make(self, name, accounts=None):
-        accounts = accounts or self.accounts()
+    def make(self, name):
         if name == "relay":
             return Relay(self.binaries, self.loops, self.split)
         if name == "martlet":
-            return Martlet(self.binaries, accounts, self.loops)
-        return {"ejabberd": peers.Ejabberd, "prosody": peers.Prosody}[name](accounts)
+            return Martlet(self.binaries, self.accounts(), self.loops)
+        return {"ejabberd": peers.Ejabberd, "prosody": peers.Prosody}[name](self.accounts())
 
     def load(self, server, run):
         """One measurement: the report of the load generator; None: it failed, which is noted."""
@@ -172,26 +171,21 @@ class Bench:
         self.rows.append((plan.HOSTS_ROW, plan.HOSTS_ROW.title.format(hosts=plan.HOSTS)))
 
     def measure_misbehaviour(self, kind):
-        """What others feel while one client misbehaves; each server is a fresh one, with few accounts."""
-        say(f"beside {misbehave.TITLES[kind]}")
-        found = {}
-        for name in self.subjects:
-            if name != "martlet" and (name == "relay" or kind not in misbehave.ON_PEERS):
-                continue
-            say(f"  {name}: {kind}")
-            server = self.make(name, misbehave.ACCOUNTS)
-            try:
-                misbehave.prepare(server, kind)
-                server.start()
-                found[name] = misbehave.measure(server, kind, 2 * self.seconds)
-            except BenchError as error:
-                self.complain(f"{name}: {error}")
-                continue
-            finally:
-                server.discard()
-            self.reports.append({"label": name, **found[name]})
+        """Martlet alone: what others feel while one client misbehaves. Each time a fresh server with few accounts."""
+        say(f"  martlet: beside {misbehave.TITLES[kind]}")
+        server = Martlet(self.binaries, misbehave.ACCOUNTS, self.loops)
+        report = {}
+        try:
+            misbehave.prepare(server, kind)
+            server.start()
+            report = misbehave.measure(server, kind, 2 * self.seconds)
+            self.reports.append(report)
+        except BenchError as error:
+            self.complain(f"martlet: {error}")
+        finally:
+            server.discard()
         for row in misbehave.rows(kind):
-            self.figures[row.key] = {name: report[row.metric] for name, report in found.items()}
+            self.figures[row.key] = {"martlet": report[row.metric]} if report else {}
             self.rows.append((row, row.title))
 
     def measure_handlers(self):
@@ -221,7 +215,7 @@ class Bench:
                 if self.wanted(handlers.rows(key), handlers.GROUP) or key in self.only]
 
     def wanted_misbehaviour(self):
-        if self.subjects == ["relay"]:
+        if "martlet" not in self.subjects:
             return []
         return [kind for kind in misbehave.TITLES
                 if self.wanted(misbehave.rows(kind), misbehave.GROUP) or kind in self.only]
@@ -243,8 +237,7 @@ class Bench:
         names = {"martlet-load"}
         if any(not run.alone for run in self.wanted_runs()):
             names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
-        if self.wants_start() or self.wants_hosts() or self.wanted_handlers() \
-                or "martlet" in self.subjects and self.wanted_misbehaviour():
+        if self.wants_start() or self.wants_hosts() or self.wanted_handlers() or self.wanted_misbehaviour():
             names.add("martlet")
         return sorted(names)
 

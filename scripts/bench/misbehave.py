@@ -30,7 +30,6 @@ TITLES = {
     "flood": "one that floods absent accounts on both loops",
     "resume": "one that resumes again and again, with 4 MB waiting",
 }
-ON_PEERS = {"roster", "flood"}
 
 
 def rows(kind):
@@ -46,7 +45,7 @@ def rows(kind):
 
 
 def prepare(server, kind):
-    """Settles how a server of ours runs for this kind; to be called before its start."""
+    """Settles how the server runs for this kind; to be called before its start."""
     if kind == "slow-disk":
         server.variables = {"MARTLET_TEST_VFS": "dropunsynced", "MARTLET_TEST_SYNC_MS": "900"}
         # So that there is always something to sync.

@@ -14,12 +14,6 @@ struct ConfigFile {
     /// What else is to be looked at beside the text, certificates for example. Told of a config that may be wrong.
     typealias FurtherCheck = (_ config: ServerConfig, _ report: ConfigReport) -> Void
 
-    /// What the server and `check` look at: certificates and keys, and who may read them.
-    static func lookAround(_ config: ServerConfig, _ report: ConfigReport) {
-        CertificateCheck.check(config, into: report)
-        Permissions.check(config, into: report)
-    }
-
     /// Reads and checks a file.
     ///
     /// - Throws: everything that is wrong with it, at once.
