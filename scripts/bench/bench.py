@@ -190,7 +190,7 @@ class Bench:
 
     def measure_handlers(self):
         """Martlet alone: for how long the heaviest stanza of each handler holds a loop."""
-        server = self.make("martlet", handlers.ACCOUNTS)
+        server = Martlet(self.binaries, handlers.ACCOUNTS, self.loops)
         try:
             server.start()
             scene = handlers.Scene(server)
