@@ -14,7 +14,7 @@ extension ClientSession {
         guard !isPacing, let next = paced.first, hasRoom else { return }
         let hasMore = next()
         if !hasMore, !paced.isEmpty { paced.removeFirst() }
-        guard !paced.isEmpty else { return }
+        guard !paced.isEmpty else { return endIfDone() }
         isPacing = true
         shard.loop.later { [self] in
             isPacing = false

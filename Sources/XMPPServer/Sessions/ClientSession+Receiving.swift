@@ -172,8 +172,8 @@ extension ClientSession {
             }
             guard !hasEnded else { return }
         }
-        if intake.endsBehindHeld, intake.held.isEmpty { return end(.closed) }
-        guard intake.isPaused, !intake.isSlowed, !intake.isFull else { return }
+        endIfDone()
+        guard !hasEnded, intake.isPaused, !intake.isSlowed, !intake.isFull else { return }
         intake.isPaused = false
         transport?.resumeReading()
     }
@@ -209,12 +209,19 @@ extension ClientSession {
     /// How long stanzas of a client that is gone may wait to be taken.
     private static let leftoverLimit = Duration.seconds(30)
 
-    /// The client sends nothing more, and the session ends behind what is held.
+    /// The client sends nothing more. The session ends when the stanzas that it sent are taken and, if it still reads,
+    /// their answers are on their way (RFC 6120 §4.4).
     func endBehindHeld() {
-        guard !intake.held.isEmpty else { return end(.closed) }
-        guard !intake.endsBehindHeld else { return }
+        let isFirst = !intake.endsBehindHeld
         intake.endsBehindHeld = true
+        endIfDone()
+        guard !hasEnded, isFirst else { return }
         _ = shard.loop.schedule(after: Self.leftoverLimit, self, tag: Tag.leftover)
+    }
+
+    func endIfDone() {
+        guard intake.endsBehindHeld, intake.held.isEmpty else { return }
+        if !isConnected || intake.holds == 0 && paced.isEmpty { end(.closed) }
     }
 
     /// The connection is lost, and the client sends again what was not taken.
