@@ -25,7 +25,7 @@ public struct MessagesModule: Module {
     /// What waits for the account goes first, whatever resource it was sent to: the one that is addressed is sent it, or
     /// will be in a moment. One that takes no messages for the account gets its own at once.
     private func mustQueue(_ stanza: Stanza, for session: any Session) -> Bool {
-        guard session.account.isSpooling, stanza.classification.storage == .keep else { return false }
+        guard session.account.isSpooling(for: session), stanza.classification.storage == .keep else { return false }
         return session.isInterested || session.isArriving
     }
 

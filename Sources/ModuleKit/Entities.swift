@@ -66,6 +66,9 @@ public protocol Account: AnyObject {
 
     /// True when messages for the bare address have to queue behind those that wait already.
     var isSpooling: Bool { get }
+    /// The same for what is sent to one session. One that looks at the messages that wait (`Mailbox`) does not wait for
+    /// them.
+    func isSpooling(for session: any Session) -> Bool
     /// Keeps a message for later. The receipt is held until the row is on disk. When the spool is full or the commit
     /// fails, the sender gets the error. Must be a message.
     func spool(_ envelope: Envelope)

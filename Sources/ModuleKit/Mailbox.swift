@@ -19,8 +19,8 @@ public struct WaitingMessage: Sendable {
 ///
 /// Messages that a session has in its queue are not among them: they are as good as delivered.
 public protocol Mailbox: AnyObject {
-    /// From now on, and until this session ends, nothing of what waits is sent to anybody unasked. What arrives is
-    /// delivered as if nothing waited.
+    /// From now on, and until the session's connection ends, nothing of what waits is sent to this session unasked, and
+    /// what arrives for it is sent as if nothing waited. Other sessions get what waits as ever.
     func browse(by session: any Session)
 
     func count(_ then: @escaping (Result<Int, StanzaError>) -> Void)

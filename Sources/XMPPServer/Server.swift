@@ -207,6 +207,7 @@ extension Shard {
             session.spillAll()
             session.end(.stopping)
         }
+        for account in accounts.values { account.existingSpool?.keepAllLeftovers() }
     }
 }
 

@@ -26,9 +26,14 @@ extension Connection {
     private static let sendFlags = CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT)
 
     /// Where to render; nil: nothing can be sent any more.
+    ///
+    /// - Parameter late: what is sent may come behind stanzas that are not rendered yet.
     @inline(__always)
-    func outputForSending() -> Output? {
-        if let output { return output }
+    func outputForSending(late: Bool = false) -> Output? {
+        if let output {
+            if !late, !output.late.isEmpty { renderLate(output, isEverything: true) }
+            return output
+        }
         guard phase == .open || phase == .securing || phase == .moving, !flags.contains(.dead) else { return nil }
         let taken = nioLoop.resources.takeOutput()
         output = taken
@@ -37,21 +42,36 @@ extension Connection {
     }
 
     var pendingBytes: Int {
-        (output?.bytes.count ?? 0) + (backlog?.bytes ?? 0)
+        (output.map { $0.bytes.count + $0.late.bytes } ?? 0) + (backlog?.bytes ?? 0)
     }
 
     /// Writes what was rendered. Where TLS is being negotiated it has to wait; where the channel is gone it stays, so
     /// that no receipt is let go before the handler knows.
     func flush() {
         guard let output, !flags.contains(.dead), phase != .securing else { return }
+        if !output.late.isEmpty { renderLate(output, isEverything: false) }
+        guard output.late.isEmpty else { return flushPart(of: output) }
         self.output = nil
+        write(output)
+        nioLoop.resources.giveBack(output)
+    }
+
+    /// The rest is rendered when the loop has looked after others.
+    private func flushPart(of output: Output) {
+        write(output)
+        output.bytes.removeAll(keepingCapacity: false)
+        output.receipts = []
+        nioLoop.later { [self] in touch() }
+    }
+
+    private func write(_ output: Output) {
         if let session {
             let scratch = nioLoop.resources.tls
             use()
             scratch.clearOutput()
             let isEncrypted = output.bytes.withBytes { session.write($0) }
             guard isEncrypted else {
-                keep(output.receipts)
+                keep(output.receipts + output.late.entries.compactMap(\.receipt))
                 return abort()
             }
             if !flags.contains(.warm) { session.rest() }
@@ -60,7 +80,6 @@ extension Connection {
         } else {
             output.bytes.withBytes { transmit($0, &output.receipts) }
         }
-        nioLoop.resources.giveBack(output)
     }
 
     /// Sends what OpenSSL wants to say by itself.
@@ -130,6 +149,11 @@ extension Connection {
         let backlog = self.backlog ?? Backlog()
         self.backlog = backlog
         backlog.stranded += receipts
+    }
+
+    /// Nothing is written any more, and that is not for the receipt to say.
+    func keepForEnd(_ receipt: Receipt?) {
+        if phase != .closed, let receipt { keep([receipt]) }
     }
 
     var isEverythingWritten: Bool { output == nil && (backlog?.bytes ?? 0) == 0 }

@@ -270,16 +270,9 @@ extension Connection: StreamTransport {
     }
 
     func send(_ stanza: Stanza, receipt: Receipt?) {
-        guard let output = outputForSending() else {
-            // Nothing is written any more, and that is not for the receipt to say: it is kept to the end.
-            if phase != .closed, let receipt { keep([receipt]) }
-            return
-        }
-        if let rendered = nioLoop.resources.rendered(stanza, framing) {
-            framing.write(rendered, to: nil, into: output.bytes)
-        } else {
-            framing.write(stanza, into: output.bytes)
-        }
+        if stanza.tree.byteCount >= LargeStanzas.size { return sendLarge(stanza, receipt: receipt) }
+        guard let output = outputForSending() else { return keepForEnd(receipt) }
+        framing.write(stanza, into: output.bytes)
         if let receipt { output.receipts.append(receipt) }
     }
 

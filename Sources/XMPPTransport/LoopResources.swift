@@ -8,6 +8,8 @@ internal import XMPPServer
 final class Output {
     let bytes = OutputBuffer(capacity: 1024)
     var receipts: [Receipt] = []
+    /// Comes behind `bytes`.
+    var late = LateStanzas()
 }
 
 /// What the connections of one loop share, so that an idle one holds nothing: they use it one after the other.
@@ -15,6 +17,7 @@ final class Output {
 final class LoopResources {
     let parsers = ParserPool()
     let tls = TLSScratch()
+    var large = LargeStanzas()
     private var outputs: [Output] = []
     private var spareReceiveBuffer: ByteBuffer?
     private var warm: ContiguousArray<Connection> = []
@@ -35,36 +38,6 @@ final class LoopResources {
         output.bytes.removeAll(keepingCapacity: true)
         output.receipts.removeAll(keepingCapacity: output.receipts.capacity <= 256)
         outputs.append(output)
-    }
-
-    // MARK: Large stanzas
-
-    /// From so many bytes on it is worth keeping what was rendered, for the next recipient.
-    private static let large = 8 * 1024
-    private var lastLarge: Stanza?
-    private var lastRendered: RenderedStanza?
-
-    /// A large stanza that the connection before this one was sent too, rendered once for all of them; nil: the usual
-    /// case. All framings of a loop's connections are of one kind.
-    @inline(__always)
-    func rendered(_ stanza: Stanza, _ framing: TCPStreamFraming) -> RenderedStanza? {
-        if stanza.tree.byteCount < Self.large { return nil }
-        return renderedLarge(stanza, framing)
-    }
-
-    private func renderedLarge(_ stanza: Stanza, _ framing: TCPStreamFraming) -> RenderedStanza? {
-        guard lastLarge === stanza else {
-            (lastLarge, lastRendered) = (stanza, nil)
-            return nil
-        }
-        let rendered = lastRendered ?? framing.render(stanza)
-        lastRendered = rendered
-        return rendered
-    }
-
-    /// The turn is over: nothing of it is kept.
-    func forgetLarge() {
-        if lastLarge != nil { (lastLarge, lastRendered) = (nil, nil) }
     }
 
     // MARK: Input

@@ -105,7 +105,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     /// Handles what was collected, and what the loop sends itself meanwhile: before anything is written, that saves
     /// writes. Stops when the turn has had its share.
-    private func deliverMail(_ share: inout Int) {
+    private func deliverMail(_ share: inout Int, until end: Instant) {
         guard let receiver else {
             (batch, position) = ([], 0)
             ownMail.removeAll()
@@ -113,11 +113,14 @@ final class NIOLoop: Loop, @unchecked Sendable {
         }
         while share > 0 {
             while position < batch.count, share > 0 {
+                let isWork = if case .work = batch[position] { true } else { false }
                 receiver.receive(batch[position])
                 position += 1
                 share -= 1
-                guard position & 63 == 0 else { continue }
+                // A page that was read can be much to do; a stanza is not.
+                guard isWork || position & 63 == 0 else { continue }
                 isClockFresh = false
+                if now > end { share = 0 }
                 // So many outputs at once would be memory that is needed once and never again.
                 if touched.count > Self.mostTouched { endTurnOfConnections() }
             }
@@ -128,8 +131,10 @@ final class NIOLoop: Loop, @unchecked Sendable {
         }
     }
 
-    /// Mail that one turn handles before it goes back to the sockets: at some microseconds each, a few milliseconds.
+    /// Mail that one turn handles before it goes back to the sockets.
     private static let share = 1024
+    /// The same in time. What is under way then is done to its end.
+    private static let turnTime = Duration.milliseconds(2)
     private static let keptCapacity = 16 * 1024
     /// Connections that may wait for the end of the turn while there is still mail.
     private static let mostTouched = 1024
@@ -167,27 +172,34 @@ final class NIOLoop: Loop, @unchecked Sendable {
         guard !isInTurn else { return }
         isInTurn = true
         var share = Self.share
+        isClockFresh = false
+        let end = now.advanced(by: Self.turnTime)
         runPostponed()
         while true {
             isClockFresh = false
-            if collectMail() { deliverMail(&share) }
+            if collectMail() { deliverMail(&share, until: end) }
             receiver?.turnEnded()
             runDeferred()
             endTurnOfConnections()
             guard ownMail.isEmpty, deferred.isEmpty, touched.isEmpty, isBatchDone else {
-                if share > 0 { continue }
+                if share > 0, !isOver(end) { continue }
                 break
             }
             isInTurn = false
             guard collectMail() else { break }
             isInTurn = true
-            if share <= 0 { break }
+            if share <= 0 || isOver(end) { break }
         }
         isInTurn = false
-        resources.forgetLarge()
+        resources.large.endTurn()
         if !isBatchDone || !ownMail.isEmpty || !deferred.isEmpty || !touched.isEmpty || !postponed.isEmpty {
             goOnLater()
         }
+    }
+
+    private func isOver(_ end: Instant) -> Bool {
+        isClockFresh = false
+        return now > end
     }
 
     /// The next turn comes behind the sockets. What is executed at once would come before them, for ever if there is

@@ -60,4 +60,17 @@ import XMPPServer
         case .breaksTheRules: romeo.sendRaw("<nonsense xmlns='urn:nonsense'/>")
         }
     }
+
+    /// RFC 6120 §4.4: the request was sent before the stream was closed.
+    @Test func `a client that closes its stream still gets its answers`() async throws {
+        let server = try await TestServer(standardModules)
+        let juliet = try server.login("juliet@example.org/balcony")
+        juliet.send("<iq type='get' id='r'><query xmlns='jabber:iq:roster'/></iq>")
+        juliet.send("<iq type='get' id='v'><vCard xmlns='vcard-temp'/></iq>")
+        juliet.end()
+        server.settle()
+        #expect(juliet.inbox.compactMap { $0[attribute: "id"] } == ["r", "v"])
+        #expect(server.server.shardCounts.allSatisfy { $0.sessions == 0 })
+        await server.stop()
+    }
 }

@@ -63,18 +63,62 @@ import Testing
         await server.stop()
     }
 
-    @Test func `who has asked is not flooded, gets what arrives, and nor is a second resource`() async throws {
+    @Test func `a session that has asked is not flooded, and gets what arrives`() async throws {
         let (server, romeo, juliet) = try await waiting(2)
         #expect(try count(juliet, server) == "2")
         juliet.sendPresence(0)
         server.settle()
         #expect(juliet.takeBodies().isEmpty)
-        romeo.send(message(to: "juliet@example.org", "now"))
-        server.settle()
-        #expect(juliet.takeBodies() == ["now"])
-        let second = try server.login("juliet@example.org/chamber")
-        #expect(second.takeBodies().isEmpty)
+        for to in ["juliet@example.org", "juliet@example.org/balcony"] {
+            romeo.send(message(to: to, "now"))
+            server.settle()
+            #expect(juliet.takeBodies() == ["now"])
+        }
         #expect(try nodes(juliet, server).count == 2)
+        await server.stop()
+    }
+
+    @Test(arguments: ["before", "after"])
+    func `one session that looks keeps nothing from another, nor its order`(_ moment: String) async throws {
+        let (server, romeo, juliet) = try await waiting(2)
+        #expect(try count(juliet, server) == "2")
+        if moment == "before" { juliet.sendPresence(10) }
+        let second = try server.login("juliet@example.org/chamber")
+        #expect(second.takeBodies() == ["0", "1"])
+        if moment == "after" { juliet.sendPresence(10) }
+        for number in 2..<4 { romeo.send(message(to: "juliet@example.org", "\(number)")) }
+        server.settle()
+        // To the one of the higher priority, as if nobody had looked.
+        #expect(juliet.takeBodies() == ["2", "3"])
+        #expect(second.takeBodies().isEmpty)
+        #expect(try nodes(juliet, server).isEmpty)
+        await server.stop()
+    }
+
+    @Test func `what a session looks at is free again when its connection is lost`() async throws {
+        let (server, _, juliet) = try await waiting(2, management: true)
+        #expect(try count(juliet, server) == "2")
+        juliet.sendPresence(0)
+        server.settle()
+        juliet.cut()
+        server.settle()
+        let second = try server.login("juliet@example.org/chamber")
+        #expect(second.takeBodies() == ["0", "1"])
+        juliet.logIn()
+        server.settle()
+        #expect(juliet.takeBodies().isEmpty)
+        await server.stop()
+    }
+
+    @Test func `a session that looks while it is flooded ends its flood, and another one gets the rest`() async throws {
+        let (server, _, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
+        juliet.sendPresence(0)
+        juliet.send("<iq type='get' id='i'>\(items)</iq>")
+        server.settle()
+        let seen = juliet.takeBodies()
+        #expect(seen.count < 300)
+        let second = try server.login("juliet@example.org/chamber")
+        #expect(seen + second.takeBodies() == (0..<300).map(String.init))
         await server.stop()
     }
 
@@ -174,20 +218,45 @@ import Testing
         await server.stop()
     }
 
-    @Test func `looking ends a flood that is under way without losing or doubling a message`() async throws {
+    @Test func `looking does not end the flood of another session`() async throws {
         let (server, _, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
         let flooded = server.client("juliet@example.org/chamber")
         flooded.logIn()
         juliet.send("<iq type='get' id='i'>\(items)</iq>")
         server.settle()
+        #expect(flooded.takeBodies() == (0..<300).map(String.init))
+        #expect(try nodes(juliet, server).isEmpty)
+        await server.stop()
+    }
+
+    @Test func `a purge leaves to another session what it has`() async throws {
+        let (server, romeo, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
+        let flooded = server.client("juliet@example.org/chamber")
+        flooded.logIn()
+        juliet.send("<iq type='set' id='p'>\(purge)</iq>")
+        server.settle()
         let seen = flooded.takeBodies()
         #expect(seen == (0..<seen.count).map(String.init))
-        juliet.inbox = []
-        let left = try nodes(juliet, server).count
-        #expect(seen.count + left == 300)
-        juliet.end()
+        #expect(try count(juliet, server) == "0")
+        romeo.send(message(to: "juliet@example.org", "next"))
         server.settle()
-        #expect(flooded.takeBodies() == (seen.count..<300).map(String.init))
+        #expect(flooded.takeBodies() == ["next"])
+        await server.stop()
+    }
+
+    @Test func `a purge makes room for as many as were there`() async throws {
+        let (server, romeo, juliet) = try await waiting(2, config: ["offline": options(["limit": "2"])])
+        _ = try juliet.ask(server, "set", purge)
+        juliet.end()
+        romeo.inbox = []
+        for number in 2..<5 {
+            romeo.send(message(to: "juliet@example.org", "\(number)"))
+            server.settle()
+        }
+        // The last one is bounced.
+        #expect(romeo.inbox.count == 1)
+        let again = try server.login("juliet@example.org/balcony")
+        #expect(again.takeBodies() == ["2", "3"])
         await server.stop()
     }
 

@@ -38,24 +38,24 @@ struct Browsing {
 }
 
 extension AccountSpool: Mailbox {
-    /// Rows that are looked at in one turn: each may be as large as a stanza can be.
-    private static var page: Int { 5 }
+    /// Rows that are looked at in one turn, once it is known how large they are.
+    private static var page: Int { 50 }
 
     func browse(by session: any Session) {
-        guard session.account.session(session.address.resource) === session else { return }
-        browsing.sessions.insert(session.ref)
-        beBrowsed()
+        guard let session = account.localSession(session.address.resource), session.isConnected,
+            browsing.sessions.insert(session.ref).inserted
+        else { return }
+        stopDraining(because: session)
     }
 
-    /// The session is gone for good.
-    func sessionEnded(_ session: ClientSession) {
+    /// The connection is gone, and with it what the session asked for. False: it did not look.
+    func stopBrowsing(_ session: ClientSession) -> Bool {
         stopCopying(to: session)
-        guard browsing.sessions.remove(session.ref) != nil, browsing.sessions.isEmpty else { return }
-        endBrowsing()
+        return browsing.sessions.remove(session.ref) != nil
     }
 
     /// What it asked for is not answered any more.
-    func stopCopying(to session: ClientSession) {
+    private func stopCopying(to session: ClientSession) {
         browsing.copyings.removeAll { $0.session == session.ref }
     }
 
@@ -72,22 +72,25 @@ extension AccountSpool: Mailbox {
     }
 
     func forEach(_ body: @escaping (WaitingMessage) -> Bool, then: @escaping (Result<Void, StanzaError>) -> Void) {
-        look(after: 0, body, then)
+        look(after: 0, 1, body, then)
     }
 
+    /// - Parameter limit: the rows of this page. Each may be as large as a stanza can be.
     private func look(
-        after cursor: Int64, _ body: @escaping (WaitingMessage) -> Bool,
+        after cursor: Int64, _ limit: Int, _ body: @escaping (WaitingMessage) -> Bool,
         _ then: @escaping (Result<Void, StanzaError>) -> Void
     ) {
         let before = leased
         read(then) { snapshot, owner throws(StorageError) in
-            try snapshot.spool(Self.store, owner, after: cursor, limit: Self.page)
+            try snapshot.spool(Self.store, owner, after: cursor, limit: limit)
         } then: { spool, rows, then in
             for row in rows where !before.contains(row.id) {
                 if let message = spool.message(row), !body(message) { return then(.success(())) }
             }
-            guard rows.count == Self.page, let last = rows.last else { return then(.success(())) }
-            spool.look(after: last.id, body, then)
+            guard rows.count == limit, let last = rows.last else { return then(.success(())) }
+            let next = Self.pageRows(after: rows, most: Self.page)
+            let held = Confined(spool.account)
+            spool.shard.loop.later { withExtendedLifetime(held) { spool.look(after: last.id, next, body, then) } }
         }
     }
 
@@ -98,8 +101,7 @@ extension AccountSpool: Mailbox {
             setAside(row)
             return nil
         }
-        let delayed = stanza.delayed(by: account.address.domain, since: row.stamp)
-        return WaitingMessage(id: row.id, stamp: row.stamp, stanza: delayed)
+        return WaitingMessage(id: row.id, stamp: row.stamp, stanza: stanza)
     }
 
     // MARK: Copying
@@ -164,7 +166,9 @@ extension AccountSpool: Mailbox {
             if let ids = copying.ids, !ids.dropFirst(copying.next).prefix(room).contains(row.id) { continue }
             guard !session.hasEnded, let message = message(row) else { continue }
             // A copy that nobody misses: the message itself stays where it is.
-            let copy = Delivery(Envelope(copying.dress(message)), stamp: row.stamp)
+            let delayed = message.stanza.delayed(by: account.address.domain, since: row.stamp)
+            let shown = WaitingMessage(id: row.id, stamp: row.stamp, stanza: delayed)
+            let copy = Delivery(Envelope(copying.dress(shown)), stamp: row.stamp)
             copy.isDelivered = true
             session.send(copy)
         }
@@ -190,20 +194,7 @@ extension AccountSpool: Mailbox {
     // MARK: Removing
 
     func remove(_ ids: [Int64]?, then: @escaping (Result<Void, StanzaError>) -> Void) {
-        if let ids { return removeThese(ids, then) }
-        guard !leased.isEmpty || pending > 0 else { return write(.unspoolAll(Self.store, owner), then) }
-        // Sessions have some of them: those are not ours to remove.
-        var found: [Int64] = []
-        forEach { message in
-            found.append(message.id)
-            return true
-        } then: { [self] result in
-            guard case .success = result else { return then(result) }
-            found.isEmpty ? then(.success(())) : removeThese(found, then)
-        }
-    }
-
-    private func removeThese(_ ids: [Int64], _ then: @escaping (Result<Void, StanzaError>) -> Void) {
+        guard let ids else { return removeAll(then) }
         let rows = Set(ids)
         // Leased to nobody, so that they are neither sent nor removed a second time meanwhile.
         guard leased.isDisjoint(with: rows) else { return then(.failure(.itemNotFound)) }
@@ -213,11 +204,30 @@ extension AccountSpool: Mailbox {
                 spool.leased.subtract(rows)
                 return then(result)
             }
-            spool.write(.unspool(Self.store, spool.owner, ids: Array(rows))) { result in
-                spool.leased.subtract(rows)
-                if case .success = result { spool.noteDeleted(rows) }
-                then(result)
-            }
+            spool.remove(leased: rows, then)
+        }
+    }
+
+    /// Those that no session has, nor gets just now.
+    private func removeAll(_ then: @escaping (Result<Void, StanzaError>) -> Void) {
+        var found: Set<Int64> = []
+        forEach { message in
+            found.insert(message.id)
+            return true
+        } then: { [self] result in
+            guard case .success = result else { return then(result) }
+            let rows = found.subtracting(leased)
+            guard !rows.isEmpty else { return then(.success(())) }
+            leased.formUnion(rows)
+            remove(leased: rows, then)
+        }
+    }
+
+    private func remove(leased rows: Set<Int64>, _ then: @escaping (Result<Void, StanzaError>) -> Void) {
+        write(.unspool(Self.store, owner, ids: Array(rows))) { [self] result in
+            leased.subtract(rows)
+            if case .success = result { noteDeleted(rows) }
+            then(result)
         }
     }
 

@@ -1,5 +1,6 @@
 import Logging
 import ModuleKit
+import XMPPStream
 
 /// The messages of one account that wait on disk, and the gate in front of its bare address (DESIGN: the spool gate).
 ///
@@ -17,8 +18,6 @@ final class AccountSpool: @unchecked Sendable {
         case open
         case shut
         case draining(SessionRef)
-        /// Somebody looks at the messages one by one: what waits stays, and what arrives does not wait behind it.
-        case browsed
     }
 
     /// Holds this spool; work under way holds both.
@@ -28,8 +27,11 @@ final class AccountSpool: @unchecked Sendable {
     var leased: Set<Int64> = []
     /// Leased rows whose deletion is on its way.
     private(set) var leaving: Set<Int64> = []
-    /// Who looks, and what is being copied to them.
+    /// The sessions that look at the messages one by one, and what is being copied to them.
     var browsing = Browsing()
+    /// Of sessions that have ended; written a portion at a time.
+    var leftovers = UnackedQueue<Delivery>(maxCount: .max, maxBytes: .max)
+    var areLeftoversDue = false
     /// Rows that the client has and that the store has not been told of, or has failed to delete; told at the end of
     /// the turn, or tried again with the next page or deletion.
     private var undeleted: [Int64] = []
@@ -38,7 +40,7 @@ final class AccountSpool: @unchecked Sendable {
     private(set) var pending = 0
     /// Rows on disk or on their way to it, leased ones included.
     private(set) var rowCount: Int
-    private var isReading = false
+    private(set) var isReading = false
     /// Rows that were deleted while a page was read, which may show them still.
     private var deletedMeanwhile: Set<Int64> = []
     /// The page that is being read is of a drain that has ended: what was removed since may be in it.
@@ -66,16 +68,27 @@ final class AccountSpool: @unchecked Sendable {
         "gate \(gate), leased \(leased.sorted()), pending \(pending), reading \(isReading), cursor \(cursor)"
     }
 
+    /// What arrives for the bare address waits behind what is here.
     var isGateShut: Bool {
         switch gate {
-        case .open, .browsed: false
-        case .shut, .draining: true
+        case .open: false
+        case .shut: !isOnlyBrowsed
+        case .draining: true
         }
+    }
+
+    /// All sessions that take messages want to choose among those that wait. What waits stays, and what arrives does
+    /// not wait behind it.
+    private var isOnlyBrowsed: Bool {
+        guard !browsing.sessions.isEmpty else { return false }
+        let interested = account.sessionList.filter(\.isInterested)
+        return !interested.isEmpty && interested.allSatisfy { browsing.sessions.contains($0.ref) }
     }
 
     /// Something in memory that must not be forgotten.
     var isBusy: Bool {
         pending > 0 || isReading || !leased.isEmpty || browsing.isBusy || !room.waiting.isEmpty
+            || !leftovers.isEmpty
     }
 
     var shard: Shard { account.shard }
@@ -85,6 +98,10 @@ final class AccountSpool: @unchecked Sendable {
 
     /// Keeps a message that no session took.
     func keep(_ envelope: Envelope) {
+        leftovers.isEmpty ? keepIfRoom(envelope) : keepBehindLeftovers(envelope)
+    }
+
+    func keepIfRoom(_ envelope: Envelope) {
         // A full spool refuses before anything waits for the disk. What sessions have does not count.
         guard freeCount < policy.limit, room.waiting.isEmpty else {
             return makeRoom { [self] isThere in
@@ -98,8 +115,13 @@ final class AccountSpool: @unchecked Sendable {
         keepNow(envelope)
     }
 
-    private func keepNow(_ envelope: Envelope) {
+    /// What arrives from now on waits behind what is being kept.
+    func closeGate() {
         if case .open = gate { gate = .shut }
+    }
+
+    private func keepNow(_ envelope: Envelope) {
+        closeGate()
         keptSinceRead += 1
         append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) {
             [self] delivery, error in
@@ -245,32 +267,26 @@ final class AccountSpool: @unchecked Sendable {
 
     // MARK: Draining
 
-    /// What waits may be sent to whoever is there, unless somebody looks at it.
+    /// Messages wait: they are sent to a session that takes them, if there is one.
     func shut() {
-        if case .browsed = gate { return }
         gate = .shut
         cursor = 0
         account.drainToAnyone()
     }
 
-    /// Ends a drain under way: what was not sent stays.
-    func beBrowsed() {
-        if case .draining(let ref) = gate { shard.sessions[ref.id]?.isDraining = false }
-        gate = .browsed
-        cursor = 0
+    /// The session is sent nothing more of what waits unless it asks; another one may be.
+    func stopDraining(because session: ClientSession) {
+        guard case .draining(session.ref) = gate else { return }
+        session.isDraining = false
+        // A page that is being read may show what the session removes meanwhile.
         isStale = isReading
-    }
-
-    /// Nobody looks any more.
-    func endBrowsing() {
-        guard case .browsed = gate else { return }
-        gate = .shut
-        account.drainToAnyone()
+        shut()
     }
 
     func drain(to session: ClientSession) {
+        guard !browsing.sessions.contains(session.ref) else { return }
         switch gate {
-        case .open, .browsed: return
+        case .open: return
         case .shut:
             gate = .draining(session.ref)
             cursor = 0
@@ -290,12 +306,12 @@ final class AccountSpool: @unchecked Sendable {
 
     /// The session cannot be served any more.
     func stopDraining(_ session: ClientSession) {
-        if !session.isConnected { stopCopying(to: session) }
-        guard case .draining(session.ref) = gate else { return }
-        session.isDraining = false
-        gate = .shut
-        cursor = 0
-        account.drainToAnyone()
+        let looked = !session.isConnected && stopBrowsing(session)
+        if case .draining(session.ref) = gate {
+            stopDraining(because: session)
+        } else if looked {
+            account.drainToAnyone()
+        }
     }
 
     private func readOn(_ session: ClientSession) {
@@ -340,7 +356,7 @@ final class AccountSpool: @unchecked Sendable {
             if !leased.contains(row.id), !deleted.contains(row.id) { send(row, to: session) }
         }
         // A read sees every write submitted before it; only what came since can be missing.
-        if rows.count == asked || keptSinceRead > 0 { return readOn(session) }
+        if rows.count == asked || keptSinceRead > 0 || !leftovers.isEmpty { return readOn(session) }
         session.isDraining = false
         gate = .open
     }

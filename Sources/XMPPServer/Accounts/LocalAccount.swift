@@ -269,6 +269,10 @@ final class LocalAccount: Account {
 
     var isSpooling: Bool { storedSpool?.isGateShut ?? false }
 
+    func isSpooling(for session: any Session) -> Bool {
+        isSpooling && storedSpool?.browsing.sessions.contains(session.ref) != true
+    }
+
     func spool(_ envelope: Envelope) {
         guard let spool else { return shard.bounce(envelope, .serviceUnavailable) }
         spool.keep(envelope)
@@ -284,8 +288,10 @@ final class LocalAccount: Account {
     /// A session can take messages: whatever waits goes to the one that may have them.
     func drainToAnyone() {
         guard let spool = storedSpool, spool.isGateShut else { return }
-        let best = sessionList.filter { $0.isInterested && $0.isConnected }.max { $0.priority < $1.priority }
-        if let best { spool.drain(to: best) }
+        let ready = sessionList.filter {
+            $0.isInterested && $0.isConnected && !spool.browsing.sessions.contains($0.ref)
+        }
+        if let best = ready.max(by: { $0.priority < $1.priority }) { spool.drain(to: best) }
     }
 }
 

@@ -99,7 +99,7 @@ extension ClientSession {
         guard let outstanding else { return end(.closed) }
         leaveConnection(outstanding)
         outstanding.resumeTimer = shard.loop.schedule(after: outstanding.resumeTime, self, tag: Tag.resumeEnds)
-        spillAll()
+        spillDue()
         shard.detached.add(self)
     }
 

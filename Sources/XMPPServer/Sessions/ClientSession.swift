@@ -116,9 +116,8 @@ final class ClientSession: Session {
         let isStopping = if case .stopping = ending { true } else { false }
         // The session is not there any more when the client comes back: what is not acknowledged now, it sends again.
         if isStopping, let h = outstanding?.management?.received.durableH { transport?.sendAnswer(h: h) }
-        settleOutstanding(isStopping: isStopping)
+        settleOutstanding()
         localAccount.existingSpool?.stopDraining(self)
-        localAccount.existingSpool?.sessionEnded(self)
         switch ending {
         case .error(let error): transport?.close(error)
         case .stopping: transport?.close(.systemShutdown)

@@ -28,6 +28,8 @@ final class Outstanding {
     /// What is written has waited for a resumption.
     private(set) var isCatchingUp = false
     var spillTimer: TimerToken?
+    /// A portion went to disk, and the next one follows.
+    var isSpilling = false
     var resumeTimer: TimerToken?
     /// A question of the client waits for its answer.
     var answerTimer: TimerToken?
