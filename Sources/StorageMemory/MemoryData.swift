@@ -80,7 +80,7 @@ struct MemoryData: Sendable {
     private mutating func apply(_ mutation: Mutation) throws(StorageError) -> MutationOutcome {
         switch mutation {
         case .put(let store, let owner, let key, let value):
-            guard !removed.contains(owner) else { return .done }
+            guard !removed.contains(owner) else { throw .noSuchOwner }
             maps[owner, default: [:]][Store(store.rawValue), default: [:]][ExactString(key)] = value
             return .done
         case .delete(let store, let owner, let key):
@@ -89,7 +89,7 @@ struct MemoryData: Sendable {
         case .deleteAll(let store, let owner):
             return .removed(maps[owner]?.removeValue(forKey: Store(store.rawValue))?.count ?? 0)
         case .spool(let store, let owner, let row, let limit):
-            guard !removed.contains(owner) else { return .done }
+            guard !removed.contains(owner) else { throw .noSuchOwner }
             return try spools[owner, default: [:]][Store(store.rawValue), default: []].insert(row, for: owner, limit)
         case .unspool(let store, let owner, let ids):
             return .removed(spools[owner]?[Store(store.rawValue)]?.remove(ids) ?? 0)
@@ -127,6 +127,9 @@ struct MemoryData: Sendable {
         _ store: Store, _ references: [(owner: OwnerID, id: Int64, with: String)], _ stamp: Timestamp,
         _ stanza: [UInt8]
     ) throws(StorageError) -> MutationOutcome {
+        guard references.isEmpty || references.contains(where: { !removed.contains($0.owner) }) else {
+            throw .noSuchOwner
+        }
         let body = lastBody + 1
         var added: [(owner: OwnerID, id: Int64)] = []
         for (place, reference) in references.enumerated() where !removed.contains(reference.owner) {
@@ -255,7 +258,7 @@ extension Mutation {
     /// Whether it can spoil its batch.
     fileprivate var canFail: Bool {
         switch self {
-        case .spool, .archive: true
+        case .put, .spool, .archive: true
         default: false
         }
     }

@@ -6,12 +6,13 @@ extension Writer {
         _ store: Int64, _ references: [(owner: OwnerID, id: Int64, with: String)], _ stamp: Timestamp,
         _ stanza: [UInt8]
     ) throws(StorageError) -> MutationOutcome {
+        guard !references.isEmpty else { return .done }
         var references = references
         // Backwards, so that removing one leaves the places of those to come; nearly always everybody is there.
         for index in references.indices.reversed() where try isGone(references[index].owner) {
             references.remove(at: index)
         }
-        guard !references.isEmpty else { return .done }
+        guard !references.isEmpty else { throw .noSuchOwner }
 
         rows.addBody.bind(store, at: 1)
         rows.addBody.bind(stamp.milliseconds, at: 2)

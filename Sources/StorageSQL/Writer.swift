@@ -175,7 +175,7 @@ final class Writer {
     private func apply(_ mutation: Mutation) throws(StorageError) -> MutationOutcome {
         switch mutation {
         case .put(let store, let owner, let key, let value):
-            guard try !isGone(owner) else { return .done }
+            guard try !isGone(owner) else { throw .noSuchOwner }
             return try put(try storeID(.map, store), owner, key, value)
         case .delete(let store, let owner, let key):
             guard try !isGone(owner), let store = try existingStoreID(.map, store) else { return .removed(0) }
@@ -184,7 +184,7 @@ final class Writer {
             guard try !isGone(owner), let store = try existingStoreID(.map, store) else { return .removed(0) }
             return try deleteAll(store, owner)
         case .spool(let store, let owner, let row, let limit):
-            guard try !isGone(owner) else { return .done }
+            guard try !isGone(owner) else { throw .noSuchOwner }
             return try spool(SpoolKey(owner: owner, store: try storeID(.spool, store)), row, limit)
         case .unspool(let store, let owner, let ids):
             guard try !isGone(owner), let store = try existingStoreID(.spool, store) else { return .removed(0) }

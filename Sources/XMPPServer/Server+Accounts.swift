@@ -41,21 +41,11 @@ struct DepartingAccount: Sendable {
 
 extension Shard {
     func accountCreated(_ address: BareJID) {
-        accountChanged(address)
+        forget(address, telling: .notAuthorized)
         guard world.hosts[address.domain]?.accountCreated.isEmpty == false else { return }
-        announce(address, isLastAttempt: false)
-    }
-
-    /// A read that had begun before the account was there finds none; the next one does.
-    private func announce(_ address: BareJID, isLastAttempt: Bool) {
-        whenResident(address) { [link] account in
-            guard let shard = link.shard, let account else { return }
-            if account.exists {
-                for handler in account.table?.accountCreated ?? [] { handler(account) }
-            } else if !isLastAttempt {
-                shard.accountChanged(address)
-                shard.loop.defer_ { shard.announce(address, isLastAttempt: true) }
-            }
+        whenResident(address) { account in
+            guard let account, account.exists else { return }
+            for handler in account.table?.accountCreated ?? [] { handler(account) }
         }
     }
 
@@ -67,11 +57,12 @@ extension Shard {
         }
     }
 
-    func accountRemoved(_ address: BareJID, _ departing: LocalAccount?) {
-        // It may have been forgotten and read again meanwhile.
-        let account = accounts[address].flatMap { $0.isResident && $0.exists ? $0 : nil } ?? departing
-        accountChanged(address)
-        guard let account, account.exists else { return }
+    /// - Parameter departing: the account as it was when its removal began, if a module wants to know.
+    func accountRemoved(_ address: BareJID, _ owner: OwnerID, _ departing: LocalAccount?) {
+        // The address may have another account by now, which stays.
+        let known = accounts[address].flatMap { $0.owner == owner ? $0 : nil }
+        if known != nil || accounts[address]?.exists != true { forget(address, telling: .notAuthorized) }
+        guard let account = known ?? departing, account.exists else { return }
         for handler in account.table?.accountRemoved ?? [] { handler(account) }
     }
 

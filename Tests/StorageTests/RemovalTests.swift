@@ -72,7 +72,8 @@ import Testing
         let reports = Reports()
         let second = try SQLStorage.open(directory.options { $0.report = { reports.add($0) } }, internals)
         #expect(try await second.spoolIDs() == [])
-        _ = try await second.submit([spooled(7_000), create("a")])
+        await #expect(throws: StorageError.noSuchOwner) { try await second.submit([spooled(7_000)]) }
+        _ = try await second.submit([create("a")])
         #expect(try await second.spoolIDs() == [])
         await waitForRemovals(second)
         #expect(try await second.spoolIDs() == [])

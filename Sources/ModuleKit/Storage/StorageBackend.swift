@@ -120,9 +120,10 @@ public struct AccountRecord: Hashable, Sendable {
 /// One change. A batch of them is applied whole or not at all, in the order given. Yields `.done` unless said
 /// otherwise.
 ///
-/// Names, keys and addresses are what their bytes are: two spellings of one letter are two keys. A change for an owner
-/// whose account was removed before it, in this run or an earlier one, comes too late and does nothing (`.done`,
-/// `.removed(0)`).
+/// Names, keys and addresses are what their bytes are: two spellings of one letter are two keys. A row for an owner whose
+/// account was removed before it, in this run or an earlier one, comes too late: its batch fails with `.noSuchOwner`, so
+/// that nobody takes it for stored. An archived stanza is kept for those of its owners that exist. To drop rows of such
+/// an owner does nothing (`.removed(0)`).
 public enum Mutation: Sendable {
     /// Sets the value of a key, whether it had one or not.
     case put(StoreName, OwnerID, key: String, value: [UInt8])
@@ -196,6 +197,8 @@ public enum StorageError: Error, Hashable, Sendable {
     case closed
     /// A read waited too long for the writes before it.
     case timeout
+    /// A row was for an account that has been removed; nothing of the batch is stored.
+    case noSuchOwner
     /// Too much waits already: nothing was queued, and the same may work later.
     case busy
     /// What is stored is not ours, newer than us or damaged.

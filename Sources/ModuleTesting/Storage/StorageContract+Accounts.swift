@@ -137,12 +137,32 @@ extension StorageContract {
             }
             try expect(names.map(\.owner), equals: [third, second])
         },
-        StorageCheck("what comes for a removed account is dropped") { subject in
+        StorageCheck("a row for a removed account fails its batch, and nobody takes it for stored") { subject in
+            let storage = subject.storage
+            let (owner, other) = (try await storage.makeAccount("a"), try await storage.makeAccount("b"))
+            _ = try await storage.submit(everywhere(owner))
+            _ = storage.begin([.removeAccount(owner)])
+            for mutation in everywhere(owner, id: 2) {
+                // Alone, behind what would be stored, and beside what another batch stores in the same commit.
+                for batch in [[mutation], [.put("m", other, key: "k", value: [1]), mutation]] {
+                    let before = storage.begin([.put("m", other, key: "before", value: [2])])
+                    let result = await storage.begin(batch).result
+                    try expect(result == .failure(.noSuchOwner), "\(mutation) gave \(result)")
+                    try expect(await before.result == .success([.done]), "another batch failed as well")
+                }
+            }
+            try expect(try await counts(subject, owner), equals: [0, 0, 0])
+            try expect(try await counts(subject, other), equals: [1, 0, 0])
+            try await subject.reopen()
+            let result = await subject.storage.begin(everywhere(owner, id: 2)).result
+            try expect(result == .failure(.noSuchOwner), "after a restart it gave \(result)")
+        },
+        StorageCheck("what is dropped for a removed account is gone already, and others keep what they share") {
+            subject in
             let storage = subject.storage
             let owner = try await storage.makeAccount("a")
             _ = try await storage.submit(everywhere(owner))
             _ = storage.begin([.removeAccount(owner)])
-            try expect(try await storage.submit(everywhere(owner, id: 2)), equals: [.done, .done, .done])
             let late: [Mutation] = [
                 .delete("m", owner, key: "1"), .deleteAll("m", owner), .unspool("s", owner, ids: [1]),
                 .unspoolAll("s", owner), .setCredentials(owner, [[1]]),

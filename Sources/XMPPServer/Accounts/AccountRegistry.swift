@@ -97,11 +97,10 @@ final class AccountRegistry: AccountService {
                 self.change(address, { .removeAccount($0.owner) }) { result in
                     // The answer first: what follows ends the session that it goes to.
                     then(result.map { _ in })
-                    if case .success = result {
-                        self.atHome(of: address) { shard in
-                            shard.log.notice("account_removed", metadata: ["account": "\(address)"])
-                            shard.accountRemoved(address, departing?.account.value)
-                        }
+                    guard case .success(let record) = result else { return }
+                    self.atHome(of: address) { shard in
+                        shard.log.notice("account_removed", metadata: ["account": "\(address)"])
+                        shard.accountRemoved(address, record.owner, departing?.account.value)
                     }
                 }
             }

@@ -130,10 +130,10 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     /// Writes what a session has in its queue; the row is leased to it.
-    func spill(_ delivery: Delivery, failed: @escaping (Delivery) -> Void) {
+    func spill(_ delivery: Delivery, failed: @escaping (Delivery, StanzaError) -> Void) {
         shard.counts.spilled += 1
         delivery.isSpilled = true
-        append(delivery, limit: .max) { delivery, _ in failed(delivery) }
+        append(delivery, limit: .max, failed: failed)
         if delivery.row != 0 { leased.insert(delivery.row) }
     }
 
@@ -173,6 +173,10 @@ final class AccountSpool: @unchecked Sendable {
             delivery.receipt = nil
             if case .shut = gate { account.drainToAnyone() }
         case .success:
+            giveUp(delivery)
+            failed(delivery, .serviceUnavailable)
+        case .failure(.noSuchOwner):
+            // As to an address without an account: it was removed meanwhile.
             giveUp(delivery)
             failed(delivery, .serviceUnavailable)
         case .failure:

@@ -20,6 +20,8 @@ final class LocalAccount: Account {
     let isTemporary: Bool
     private(set) var isResident = false
     var isLoading = false
+    /// It was removed, or its host was: it is in the table of accounts no more.
+    private(set) var hasLeft = false
     var state = StateContainer()
     private(set) var sessionList: [ClientSession] = []
     /// Made when the first message has to wait.
@@ -74,6 +76,7 @@ final class LocalAccount: Account {
     }
 
     func loaded(_ loaded: LoadedAccount) {
+        guard !hasLeft else { return }
         isLoading = false
         owner = loaded.owner
         // A newer one may have been heard of while this was read.
@@ -99,11 +102,19 @@ final class LocalAccount: Account {
 
     /// What was missing has been read, or cannot be: the modules that want it do without then.
     func completed(_ installs: [Moved<(inout StateContainer) -> Void>]?) {
+        guard !hasLeft else { return }
         isLoading = false
         guard let installs else { return serveInbox() }
         for install in installs { install.value(&state) }
         // Another reload may have come meanwhile.
         becomeResident()
+    }
+
+    /// Its sessions have ended, and what they left is under way apart from the account that the address may have now.
+    /// Returned: what waited for a read, which is still for the address.
+    func leave() -> [Waiting] {
+        hasLeft = true
+        return inbox.takeAll(in: shard)
     }
 
     private func serveInbox() {

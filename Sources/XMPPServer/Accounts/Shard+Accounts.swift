@@ -27,7 +27,6 @@ extension Shard {
 
     /// Calls back with the complete account, at once if it is resident; with nil if it could not be read.
     func whenResident(_ address: BareJID, _ body: @escaping (LocalAccount?) -> Void) {
-        forgetChanged()
         let account = account(address)
         if account.isResident { return body(account) }
         guard account.wait(.work(body)) else { return body(nil) }
@@ -45,7 +44,7 @@ extension Shard {
         account.isLoading = true
         counts.loads += 1
         let (loaders, address) = (table.loaders, account.address)
-        let (loop, link) = (loop, link)
+        let (loop, link, confined) = (loop, link, Confined(account))
         storage.read([]) { snapshot throws(StorageError) in
             var loaded = LoadedAccount()
             guard let record = try snapshot.account(host: address.domain, local: address.local) else { return loaded }
@@ -56,28 +55,28 @@ extension Shard {
             loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, record.owner)
             return loaded
         } then: { result in
-            loop.post(.work { link.shard?.loaded(address, result) })
+            loop.post(.work { link.shard?.loaded(confined.value, result) })
         }
     }
 
-    private func loaded(_ address: BareJID, _ result: Result<LoadedAccount, StorageError>) {
-        guard let account = accounts[address] else { return }
+    private func loaded(_ account: LocalAccount, _ result: Result<LoadedAccount, StorageError>) {
+        guard !account.hasLeft else { return }
         switch result {
         case .success(let loaded):
             account.loaded(loaded)
             if account.sessionCount == 0 { becameIdle(account) }
         case .failure(let error):
             counts.failedLoads += 1
-            log.error("account_load_failed", metadata: ["account": "\(address)", "reason": "\(error)"])
+            log.error("account_load_failed", metadata: ["account": "\(account.address)", "reason": "\(error)"])
             account.loadFailed()
-            accounts[address] = nil
+            accounts[account.address] = nil
         }
     }
 
     /// Reads what these loaders bring of an account that has everything else.
     func complete(_ account: LocalAccount, _ loaders: [AccountLoader]) {
         guard let owner = account.owner else { return account.completed(nil) }
-        let (loop, link, address) = (loop, link, account.address)
+        let (loop, link, confined) = (loop, link, Confined(account))
         storage.read([owner]) { snapshot throws(StorageError) in
             var installs: [Moved<(inout StateContainer) -> Void>] = []
             for loader in loaders { installs.append(try loader.load(snapshot, owner)) }
@@ -85,38 +84,36 @@ extension Shard {
         } then: { result in
             loop.post(
                 .work {
-                    guard let shard = link.shard, let account = shard.accounts[address], account.owner == owner
-                    else { return }
+                    let account = confined.value
+                    guard let shard = link.shard, !account.hasLeft else { return }
                     switch result {
                     case .success(let installs): account.completed(installs)
                     case .failure(let error):
                         shard.counts.failedLoads += 1
                         shard.log.error(
-                            "account_load_failed", metadata: ["account": "\(address)", "reason": "\(error)"])
+                            "account_load_failed", metadata: ["account": "\(account.address)", "reason": "\(error)"])
                         account.completed(nil)
                     }
                 })
         }
     }
 
-    /// The address has become, or ceased to be, an account: what was known of it is wrong.
-    func accountChanged(_ address: BareJID) {
-        guard let account = accounts[address] else { return }
-        for session in account.sessionList { session.close(.notAuthorized) }
-        changedAccounts.insert(address)
-        forgetChanged()
-    }
-
-    /// Now, or when nothing of them is under way any more.
-    func forgetChanged() {
-        guard !changedAccounts.isEmpty else { return }
-        for address in changedAccounts {
-            guard let account = accounts[address], !account.isEvictable else {
-                accounts[address] = nil
-                changedAccounts.remove(address)
-                continue
+    /// The address has become an account, or is none any more: it starts cold, and the account that was known leaves the
+    /// table at once. Its sessions end; what they leave is under way apart from the address.
+    ///
+    /// - Returns: the account that was known.
+    @discardableResult
+    func forget(_ address: BareJID, telling error: StreamError) -> LocalAccount? {
+        guard let account = accounts[address] else { return nil }
+        for session in account.sessionList { session.close(error) }
+        accounts[address] = nil
+        for item in account.leave() {
+            switch item {
+            case .envelope(let envelope): arrive(address, envelope)
+            case .work(let work): whenResident(address, work)
             }
         }
+        return account
     }
 
     /// It is kept for a while, if it is not too much with all others.

@@ -45,8 +45,6 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     var detached = DetachedSessions()
     /// Who pays for the mail that is sent now.
     unowned(unsafe) var charged: ClientSession?
-    /// Accounts whose state in memory is out of date.
-    var changedAccounts: Set<BareJID> = []
     let stanzaReader = StanzaReader()
     let addresses = AddressCache()
     /// For whatever may outlive the shard.
@@ -229,7 +227,6 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     func timerFired(_ tag: Int) {
         guard !isStopping else { return }
         loadBudget.renew()
-        forgetChanged()
         sweep()
         hibernate()
         collectMetrics()

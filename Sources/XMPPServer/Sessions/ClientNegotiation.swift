@@ -288,7 +288,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     /// and another one made of that name.
     private func isStillAllowed(_ account: LocalAccount) -> Bool {
         guard let current = account.credential else { return account.isTemporary && temporary != nil }
-        return !shard.changedAccounts.contains(account.address) && credential?.isValid(for: current) == true
+        return credential?.isValid(for: current) == true
     }
 
     /// As the sessions that the same password opened.

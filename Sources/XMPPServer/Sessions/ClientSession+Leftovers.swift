@@ -71,13 +71,13 @@ extension ClientSession {
             delivery.receipt = nil
             return
         }
-        spool.spill(delivery) { delivery in
+        spool.spill(delivery) { delivery, error in
             // Not on disk: as before, until the next try, by any session that has it; if none has it any more, the sender
             // is told.
             if delivery.holders > 0 {
                 for session in spool.account.sessionList { session.spillRest() }
             } else if !delivery.isDelivered {
-                spool.shard.bounce(delivery.envelope, .resourceConstraint)
+                spool.shard.bounce(delivery.envelope, error)
             }
         }
     }

@@ -255,6 +255,7 @@ struct OfflineAccounts: AccountAccess {
         case .full: .unavailable("the disk is full")
         case .closed: .unavailable("the database is closed")
         case .timeout: .unavailable("the database did not answer in time")
+        case .noSuchOwner: .notFound("the account was removed meanwhile")
         case .busy: .unavailable("the database has too much to do; try again")
         case .damaged(let reason): .unavailable("the database cannot be used: \(reason.printable(limit: 500))")
         }
