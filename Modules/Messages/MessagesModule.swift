@@ -2,7 +2,8 @@ public import ModuleKit
 
 /// RFC 6121 §8: which session of an account a message goes to.
 public struct MessagesModule: Module {
-    public static let info = ModuleInfo("messages", [.rfc(6121)])
+    public static let info = ModuleInfo(
+        "messages", [.rfc(6121)], wants: [(any PresenceService).self], provides: [(any MessageService).self])
 
     public init(_ options: NoOptions, in host: HostContext) {}
 

@@ -4,7 +4,8 @@ public import ModuleKit
 /// a client that asks for them one by one (XEP-0013).
 public struct OfflineModule: Module {
     public static let info = ModuleInfo(
-        "offline", [.xep(13, version: "1.3"), .xep(160, version: "1.0.1"), .xep(203, version: "2.0")])
+        "offline", [.xep(13, version: "1.3"), .xep(160, version: "1.0.1"), .xep(203, version: "2.0")],
+        needs: [(any PresenceService).self, (any MessageService).self], provides: [(any KeepingService).self])
 
     public struct Options: ModuleOptions {
         var policy: SpoolPolicy

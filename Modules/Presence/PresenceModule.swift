@@ -3,7 +3,7 @@ public import ModuleKit
 /// RFC 6121 §3 and §4: who is there, and who may know. Contacts see each other come and go; strangers see nothing.
 public struct PresenceModule: Module {
     public static let info = ModuleInfo(
-        "presence", [.rfc(6121)], needs: [(any ContactService).self])
+        "presence", [.rfc(6121)], needs: [(any ContactService).self], provides: [(any PresenceService).self])
 
     public struct Options: ModuleOptions {
         var size: Int

@@ -26,36 +26,54 @@ public struct ModuleInfo: Sendable {
     public let specifications: [Specification]
     /// Service protocols that another enabled module must provide: `[(any RosterService).self]`.
     public let needs: [any Any.Type]
+    /// The same, but that it works without: the operator is warned.
+    public let wants: [any Any.Type]
     public let provides: [any Any.Type]
     /// False: not everybody wants it, so a config that is made for somebody leaves it out.
     public let isUsual: Bool
 
     public init(
         _ name: String, _ specifications: [Specification] = [], needs: [any Any.Type] = [],
-        provides: [any Any.Type] = [], isUsual: Bool = true
+        wants: [any Any.Type] = [], provides: [any Any.Type] = [], isUsual: Bool = true
     ) {
         self.name = name
         self.specifications = specifications
         self.needs = needs
+        self.wants = wants
         self.provides = provides
         self.isUsual = isUsual
     }
 }
 
+/// Something that a module lacks of another one.
+public struct ModuleLack: Hashable, Sendable {
+    public let module: String
+    public let reason: String
+    /// False: a warning.
+    public let isError: Bool
+}
+
 extension ModuleInfo {
-    /// What modules lack of one another: who needs something that none before it provides, and who would.
+    /// What modules lack of one another.
     ///
     /// - Parameters:
     ///   - enabled: in the order in which they start.
     ///   - all: those that the config could enable.
-    public static func lacks(of enabled: [ModuleInfo], among all: [ModuleInfo]) -> [(module: String, reason: String)] {
+    public static func lacks(of enabled: [ModuleInfo], among all: [ModuleInfo]) -> [ModuleLack] {
         var provided: Set<ObjectIdentifier> = []
-        var lacks: [(module: String, reason: String)] = []
+        var lacks: [ModuleLack] = []
+        func providers(_ need: any Any.Type) -> String {
+            let names = all.filter { $0.provides.contains { $0 == need } }.map(\.name)
+            return names.isEmpty ? "a module that provides \(need)" : names.joined(separator: " or ")
+        }
         for info in enabled {
             for need in info.needs where !provided.contains(ObjectIdentifier(need)) {
-                let providers = all.filter { $0.provides.contains { $0 == need } }.map(\.name)
-                let names = providers.isEmpty ? "a module that provides \(need)" : providers.joined(separator: " or ")
-                lacks.append((info.name, "needs \(names), which is not enabled"))
+                let reason = "needs \(providers(need)), which is not enabled"
+                lacks.append(ModuleLack(module: info.name, reason: reason, isError: true))
+            }
+            for want in info.wants where !provided.contains(ObjectIdentifier(want)) {
+                let reason = "is of little use without \(providers(want)), which is not enabled"
+                lacks.append(ModuleLack(module: info.name, reason: reason, isError: false))
             }
             provided.formUnion(info.provides.map { ObjectIdentifier($0) })
         }

@@ -89,20 +89,25 @@ public final class TestServer {
         return config
     }
 
-    /// Goes over to other module options, as `reload` does.
-    public func reload(_ modules: [ModuleConfig], adjust: (inout ServerConfig) -> Void = { _ in }) async throws {
-        config = try Self.config(config.hosts.map(\.name), modules)
-        adjust(&config)
-        let (server, config) = (server, config)
-        let failure: CommandError? = await pump {
+    /// Goes over to other modules, their options and hosts, as `reload` does.
+    ///
+    /// - Parameter hosts: nil: as before.
+    @discardableResult
+    public func reload(
+        _ modules: [ModuleConfig], hosts: [String]? = nil, dryRun: Bool = false,
+        adjust: (inout ServerConfig) -> Void = { _ in }
+    ) async throws -> [ReloadStep] {
+        var next = try Self.config(hosts ?? config.hosts.map(\.name), modules)
+        adjust(&next)
+        if !dryRun { config = next }
+        let (server, config) = (server, next)
+        return try await pump { () async -> Result<[ReloadStep], CommandError> in
             do throws(CommandError) {
-                _ = try await server.reload(config, dryRun: false)
-                return nil
+                return .success(try await server.reload(config, dryRun: dryRun))
             } catch {
-                return error
+                return .failure(error)
             }
-        }
-        if let failure { throw failure }
+        }.get()
     }
 
     // MARK: Accounts and clients

@@ -41,7 +41,7 @@ struct DepartingAccount: Sendable {
 
 extension Shard {
     func accountCreated(_ address: BareJID) {
-        forget(address, telling: .notAuthorized)
+        forget(address)
         guard world.hosts[address.domain]?.accountCreated.isEmpty == false else { return }
         whenResident(address) { account in
             guard let account, account.exists else { return }
@@ -61,7 +61,7 @@ extension Shard {
     func accountRemoved(_ address: BareJID, _ owner: OwnerID, _ departing: LocalAccount?) {
         // The address may have another account by now, which stays.
         let known = accounts[address].flatMap { $0.owner == owner ? $0 : nil }
-        if known != nil || accounts[address]?.exists != true { forget(address, telling: .notAuthorized) }
+        if known != nil || accounts[address]?.exists != true { forget(address) }
         guard let account = known ?? departing, account.exists else { return }
         for handler in account.table?.accountRemoved ?? [] { handler(account) }
     }

@@ -19,7 +19,7 @@ extension Server {
         } catch {
             throw CommandError("the config is wrong, nothing was changed:\n\(error)")
         }
-        let steps = Self.steps(from: old, to: config)
+        let steps = Self.steps(from: old, to: config) + (await endings(from: old, to: config))
         guard !dryRun else {
             await stop(groups, keeping: oldGroups)
             return steps
@@ -31,7 +31,7 @@ extension Server {
             shard.collectMetrics()
             shard.settings = settings
             var problems: [String] = []
-            shard.world = ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems)
+            shard.use(ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems))
             for account in shard.accounts.values { account.limitRate() }
             for session in shard.sessions.values { session.watchSilence() }
         }
@@ -53,6 +53,30 @@ extension Server {
         for group in groups where !others.contains(where: { $0.config == group.config }) {
             for module in group.modules { await module.stop() }
         }
+    }
+
+    /// What ends with hosts and with the keeping of messages, and for how many.
+    private func endings(from old: ServerConfig, to new: ServerConfig) async -> [ReloadStep] {
+        var steps: [ReloadStep] = []
+        let gone = old.hosts.map(\.name).filter { name in !new.hosts.contains { $0.name == name } }
+        let counts = await onEachShard { $0.sessionCounts(of: gone) }
+        for (index, host) in gone.enumerated() {
+            let sessions = counts.reduce(0) { $0 + $1[index] }
+            steps.append(ReloadStep("host \(host)", .applied, "it goes, and \(sessions) sessions end"))
+        }
+        let keeping = types.filter { $0.info.provides.contains { $0 == (any KeepingService).self } }.map {
+            $0.info.name
+        }
+        func keeps(_ host: HostConfig) -> Bool { host.modules.contains { keeping.contains($0.name) } }
+        for host in new.hosts where !keeps(host) && old.hosts.contains(where: { $0.name == host.name && keeps($0) }) {
+            let waiting = try? await WaitingMessages.count(at: host.name, in: storage)
+            let number = waiting.map { "\($0) messages wait" } ?? "nobody knows how many messages wait"
+            steps.append(
+                ReloadStep(
+                    "keeping messages at \(host.name)", .applied,
+                    "it ends; \(number), and are delivered when their accounts log in"))
+        }
+        return steps
     }
 
     private static func steps(from old: ServerConfig, to new: ServerConfig) -> [ReloadStep] {
@@ -87,9 +111,15 @@ public struct ReloadStep: Hashable, Sendable {
 
     public var part: String
     public var effect: Effect
+    /// What it means for users; empty: nothing that needs words.
+    public var detail: String
 
-    public init(_ part: String, _ effect: Effect) {
+    public init(_ part: String, _ effect: Effect, _ detail: String = "") {
         self.part = part
         self.effect = effect
+        self.detail = detail
     }
+
+    /// For the operator.
+    public var outcome: String { detail.isEmpty ? effect.rawValue : "\(effect.rawValue): \(detail)" }
 }

@@ -89,7 +89,7 @@ public final class Server: Sendable {
         try server.check(groups)
         for shard in server.shards {
             var problems: [String] = []
-            shard.world = ModuleLoader.world(groups, generation: 1, on: shard, problems: &problems)
+            shard.use(ModuleLoader.world(groups, generation: 1, on: shard, problems: &problems))
             shard.loop.attach(shard)
             shard.loop.post(.work { shard.start() })
         }

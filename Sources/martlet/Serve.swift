@@ -179,7 +179,7 @@ final class ServerProcess: Sendable {
         do {
             let steps = try await server.reload(config, dryRun: dryRun)
             if !dryRun { log.notice("reloaded", metadata: Self.metadata(steps)) }
-            let rows = steps.isEmpty ? [["everything", "is as it was"]] : steps.map { [$0.part, $0.effect.rawValue] }
+            let rows = steps.isEmpty ? [["everything", "is as it was"]] : steps.map { [$0.part, $0.outcome] }
             return .table(columns: ["part", dryRun ? "what happens" : "what happened"], rows: rows)
         } catch {
             if !dryRun { log.error("reload_refused", metadata: ["reason": "\(error)"]) }

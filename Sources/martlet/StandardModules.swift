@@ -33,7 +33,7 @@ enum StandardModules {
         let enabled = infos.filter { info in host.modules.contains { $0.name == info.name } }
         for lack in ModuleInfo.lacks(of: enabled, among: infos) {
             guard let module = host.modules.first(where: { $0.name == lack.module }) else { continue }
-            report.error(line: module.line, key: module.path, lack.reason)
+            report.note(lack, line: module.line, key: module.path)
         }
     }
 

@@ -3,6 +3,8 @@ import MetricsTestKit
 import ModuleKit
 import ModuleTesting
 import Offline
+import Presence
+import Roster
 import Testing
 import XMPPServer
 
@@ -10,7 +12,7 @@ import XMPPServer
     @Test func `what the kernel and the modules count reaches the metrics backend, once`() async throws {
         let metrics = TestMetrics()
         let server = try await TestServer(
-            [MessagesModule.self, OfflineModule.self], metrics: metrics)
+            [RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self], metrics: metrics)
         let romeo = try server.login("romeo@example.org/orchard")
         for index in 0..<3 {
             romeo.send(
@@ -29,12 +31,12 @@ import XMPPServer
     @Test func `a reload loses no number`() async throws {
         let metrics = TestMetrics()
         let server = try await TestServer(
-            [MessagesModule.self, OfflineModule.self], metrics: metrics)
+            [RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self], metrics: metrics)
         let romeo = try server.login("romeo@example.org/orchard")
         romeo.send("<message to='juliet@example.org' type='chat' id='m'><body>x</body></message>")
         server.settle()
         try await server.reload([
-            ModuleConfig(name: "messages"),
+            ModuleConfig(name: "roster"), ModuleConfig(name: "presence"), ModuleConfig(name: "messages"),
             ModuleConfig(
                 name: "offline",
                 node: ConfigNode(.map([ConfigEntry("limit", ConfigNode(.scalar("5", quoted: false)))]))),

@@ -66,6 +66,10 @@ public final class ConfigReport {
         errors.append(ConfigProblem(file: file, line: line, key: key, reason: reason))
     }
 
+    public func note(_ lack: ModuleLack, line: Int, key: String) {
+        if lack.isError { error(line: line, key: key, lack.reason) } else { warning(line: line, key: key, lack.reason) }
+    }
+
     public func warning(line: Int, key: String, _ reason: String) {
         let problem = ConfigProblem(file: file, line: line, key: key, reason: reason)
         guard warnings.count < Self.mostErrors, known.insert(problem).inserted else { return }

@@ -70,11 +70,17 @@ final class AccountSpool: @unchecked Sendable {
 
     /// What arrives for the bare address waits behind what is here.
     var isGateShut: Bool {
-        switch gate {
+        guard policy != nil else { return false }
+        return switch gate {
         case .open: false
         case .shut: !isOnlyBrowsed
         case .draining: true
         }
+    }
+
+    /// Something waits, and no session is being sent it.
+    var awaitsSession: Bool {
+        if case .shut = gate { true } else { false }
     }
 
     /// All sessions that take messages want to choose among those that wait. What waits stays, and what arrives does
@@ -92,7 +98,9 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     var shard: Shard { account.shard }
-    var policy: SpoolPolicy { account.table?.spoolPolicy ?? SpoolPolicy(limit: 0, expiry: .zero) }
+    /// Nil: no module keeps messages any more. What waits is delivered all the same, and nothing new is kept.
+    var policy: SpoolPolicy? { account.table?.spoolPolicy }
+    private var limit: Int { policy?.limit ?? 0 }
 
     // MARK: Keeping
 
@@ -103,9 +111,9 @@ final class AccountSpool: @unchecked Sendable {
 
     func keepIfRoom(_ envelope: Envelope) {
         // A full spool refuses before anything waits for the disk. What sessions have does not count.
-        guard freeCount < policy.limit, room.waiting.isEmpty else {
+        guard freeCount < limit, room.waiting.isEmpty else {
             return makeRoom { [self] isThere in
-                if isThere, freeCount < policy.limit {
+                if isThere, freeCount < limit {
                     keepNow(envelope)
                 } else {
                     shard.bounce(envelope, .serviceUnavailable)
@@ -123,7 +131,7 @@ final class AccountSpool: @unchecked Sendable {
     private func keepNow(_ envelope: Envelope) {
         closeGate()
         keptSinceRead += 1
-        append(Delivery(envelope, stamp: shard.wallClock), limit: policy.limit + leased.count) {
+        append(Delivery(envelope, stamp: shard.wallClock), limit: limit + leased.count) {
             [self] delivery, error in
             shard.bounce(delivery.envelope, error)
         }
@@ -248,7 +256,7 @@ final class AccountSpool: @unchecked Sendable {
     /// The session that had these, which are on disk, has ended. They are free, as many of them as the account may have;
     /// the newest above that go back to their senders.
     func release(_ deliveries: [Delivery]) {
-        var room = policy.limit - freeCount
+        var room = policy.map { $0.limit - freeCount } ?? .max
         var freed = false
         var excess: [Delivery] = []
         for delivery in deliveries where leased.contains(delivery.row) {
@@ -372,7 +380,8 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     func isExpired(_ row: SpoolRow) -> Bool {
-        SpoolClock.isExpired(row.stamp, at: shard.wallClock, after: policy.expiry)
+        guard let policy else { return false }
+        return SpoolClock.isExpired(row.stamp, at: shard.wallClock, after: policy.expiry)
     }
 
     private func send(_ row: SpoolRow, to session: ClientSession) {

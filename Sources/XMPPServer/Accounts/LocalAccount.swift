@@ -51,6 +51,12 @@ final class LocalAccount: Account {
     func worldChanged() {
         table = shard.world.hosts[address.domain]
         if isResident { becomeResident() }
+        drainUnkept()
+    }
+
+    /// What waits though no module keeps messages any more is delivered by the kernel.
+    func drainUnkept() {
+        if table?.spoolPolicy == nil { drainToAnyone() }
     }
 
     /// By the limits as they are now; what was sent before still counts if they are the same.
@@ -220,7 +226,25 @@ final class LocalAccount: Account {
         let stanza = event.envelope.stanza
         switch stanza.kind {
         case .iq: arriveIQ(event.envelope, table)
-        case .message, .presence: nobodyTook(event.envelope)
+        case .message: arriveMessage(event.envelope)
+        case .presence: arrivePresence(event.envelope)
+        }
+    }
+
+    /// No module takes presence. That somebody has gone is told all the same: when that module is taken out, everybody
+    /// has.
+    private func arrivePresence(_ envelope: Envelope) {
+        guard envelope.stanza.type == .unavailable else { return nobodyTook(envelope) }
+        for session in sessionList { session.send(Envelope(envelope.stanza)) }
+    }
+
+    /// No module takes messages. One that names a session is delivered all the same (RFC 6121 §8.5.3.1): so an error
+    /// finds its way back.
+    private func arriveMessage(_ envelope: Envelope) {
+        if let resource = envelope.stanza.to?.resource, !resource.isEmpty, let session = localSession(resource) {
+            session.send(envelope)
+        } else {
+            nobodyTook(envelope)
         }
     }
 
@@ -298,7 +322,7 @@ final class LocalAccount: Account {
 
     /// A session can take messages: whatever waits goes to the one that may have them.
     func drainToAnyone() {
-        guard let spool = storedSpool, spool.isGateShut else { return }
+        guard let spool = storedSpool, spool.awaitsSession else { return }
         let ready = sessionList.filter {
             $0.isInterested && $0.isConnected && !spool.browsing.sessions.contains($0.ref)
         }

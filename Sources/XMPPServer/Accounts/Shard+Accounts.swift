@@ -37,9 +37,8 @@ extension Shard {
     func load(_ account: LocalAccount, for origin: BareJID?) {
         guard !account.isLoading, !account.isResident else { return }
         guard let table = world.hosts[account.address.domain], loadBudget.take(origin) else {
-            account.loadFailed()
             accounts[account.address] = nil
-            return
+            return account.loadFailed()
         }
         account.isLoading = true
         counts.loads += 1
@@ -98,22 +97,29 @@ extension Shard {
         }
     }
 
-    /// The address has become an account, or is none any more: it starts cold, and the account that was known leaves the
-    /// table at once. Its sessions end; what they leave is under way apart from the address.
+    /// The address has become an account, or is none any more: it starts cold, and the account that was known leaves.
+    func forget(_ address: BareJID) {
+        reroute(leave(address, telling: .notAuthorized), to: address)
+    }
+
+    /// The account that is known of the address leaves the table at once. Its sessions end; what they leave is under way
+    /// apart from the address.
     ///
-    /// - Returns: the account that was known.
-    @discardableResult
-    func forget(_ address: BareJID, telling error: StreamError) -> LocalAccount? {
-        guard let account = accounts[address] else { return nil }
+    /// - Returns: what waited for it to be read, which is still for the address.
+    func leave(_ address: BareJID, telling error: StreamError) -> [LocalAccount.Waiting] {
+        guard let account = accounts[address] else { return [] }
         for session in account.sessionList { session.close(error) }
-        accounts[address] = nil
-        for item in account.leave() {
+        if accounts[address] === account { accounts[address] = nil }
+        return account.leave()
+    }
+
+    func reroute(_ waiting: [LocalAccount.Waiting], to address: BareJID) {
+        for item in waiting {
             switch item {
             case .envelope(let envelope): arrive(address, envelope)
             case .work(let work): whenResident(address, work)
             }
         }
-        return account
     }
 
     /// It is kept for a while, if it is not too much with all others.

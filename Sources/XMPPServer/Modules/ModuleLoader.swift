@@ -45,7 +45,7 @@ struct ModuleLoader {
         found.sort { $0.order < $1.order }
         for lack in ModuleInfo.lacks(of: found.map { types[$0.order].info }, among: types.map { $0.info }) {
             guard let config = found.first(where: { $0.config.name == lack.module })?.config else { continue }
-            report.error(line: config.line, key: config.path, lack.reason)
+            report.note(lack, line: config.line, key: config.path)
         }
         var modules: [any Module] = []
         for (order, config) in found {
@@ -80,7 +80,8 @@ struct ModuleLoader {
                 builder.begin(group.info(module).name)
                 module.install(on: &builder)
             }
-            let table = HostTable(builder, problems: &problems)
+            let names = Set(group.modules.map { group.info($0).name })
+            let table = HostTable(builder, modules: names, problems: &problems)
             for host in group.hosts {
                 hosts[host] = table
                 for domain in table.domains {

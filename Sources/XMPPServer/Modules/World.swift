@@ -11,7 +11,9 @@ final class HostTable {
     let inline: [(inout Inline) -> Void]
     let bound: [(any Session) -> Void]
     let available: [(any Session) -> Void]
-    let closed: [(any Session) -> Void]
+    let closed: [(module: String, handler: (any Session) -> Void)]
+    /// By name.
+    let modules: Set<String>
     let silence: [SilenceHandler]
     let accountCreated: [(any Account) -> Void]
     let accountRemoved: [(any Account) -> Void]
@@ -29,7 +31,8 @@ final class HostTable {
     let commands: [Command]
     let contacts: (any ContactService)?
 
-    init(_ builder: HostBuilder, problems: inout [String]) {
+    init(_ builder: HostBuilder, modules: Set<String>, problems: inout [String]) {
+        self.modules = modules
         received = .compile(builder.received, named: "received", problems: &problems)
         arriving = .compile(builder.arriving, named: "arriving", problems: &problems)
         sending = .compile(builder.sending, named: "sending", problems: &problems)
@@ -38,7 +41,7 @@ final class HostTable {
         inline = builder.inline.registrations.map(\.handler)
         bound = builder.bound.registrations.map(\.handler)
         available = builder.available.registrations.map(\.handler)
-        closed = builder.closed.registrations.map(\.handler)
+        closed = builder.closed.registrations
         silence = builder.silence
         accountCreated = builder.accountCreated.registrations.map(\.handler)
         accountRemoved = builder.accountRemoved.registrations.map(\.handler)

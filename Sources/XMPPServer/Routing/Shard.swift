@@ -18,12 +18,9 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         didSet { policies = [:] }
     }
     let log: Logger
-    var world: World {
-        didSet {
-            policies = [:]
-            for account in accounts.values { account.worldChanged() }
-        }
-    }
+    private(set) var world: World
+    /// Connections on this loop that have no session yet.
+    var negotiations: [ObjectIdentifier: ClientNegotiation] = [:]
     /// What hosts offer on streams, made when the first client asks.
     var policies: [String: HostPolicy] = [:]
 
@@ -104,6 +101,18 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     func withResident(_ address: BareJID, _ body: (any Account) -> Void) {
         if let account = accounts[address], account.isResident { body(account) }
+    }
+
+    /// Goes over to another world. What the old one began and the new one does not go on with, the old one ends.
+    func use(_ next: World) {
+        let homeless = endHosts(missingIn: next)
+        let old = world
+        world = next
+        policies = [:]
+        for negotiation in Array(negotiations.values) { negotiation.worldChanged() }
+        for account in Array(accounts.values) { account.worldChanged() }
+        endModules(of: old)
+        for (address, waiting) in homeless { reroute(waiting, to: address) }
     }
 
     // MARK: Mail

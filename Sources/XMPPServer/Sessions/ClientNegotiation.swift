@@ -55,6 +55,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     static let delayTag = 2
 
     func begin() {
+        shard.negotiations[ObjectIdentifier(self)] = self
         timer = shard.loop.schedule(after: limits.unauthenticated.timeout, self, tag: Self.timeoutTag)
     }
 
@@ -167,7 +168,13 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         transport.close(error)
     }
 
+    /// A reload may have taken the host out that the stream is for.
+    func worldChanged() {
+        if let host = machine.host, shard.world.hosts[host] == nil { fail(.hostGone) }
+    }
+
     func stopTimer() {
+        shard.negotiations[ObjectIdentifier(self)] = nil
         if let timer { shard.loop.cancel(timer) }
         timer = nil
     }
@@ -208,6 +215,8 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         shard = server.shard(of: transport.loop)
         guard !isOver else { return }
         begin()
+        worldChanged()
+        guard !isOver else { return }
         if let authenticated { admit(authenticated) }
         authenticated = nil
         arrived()
@@ -256,6 +265,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     }
 
     private func bind(_ request: BindRequest, _ account: LocalAccount?) {
+        guard shard.world.hosts[machine.account?.domain ?? ""] != nil else { return fail(.hostGone) }
         guard let account, !shard.isStopping else { return refuse(.resourceConstraint) }
         // RFC 6120 §7.6.2.2. A name that was free may have become somebody's account since.
         guard account.exists, account.isTemporary == (temporary != nil) else { return refuse(.notAllowed) }

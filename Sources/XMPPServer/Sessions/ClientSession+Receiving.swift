@@ -139,6 +139,7 @@ extension ClientSession {
         wasInterested = isInterested
         if isInterested {
             for handler in table?.available ?? [] { handler(self) }
+            localAccount.drainUnkept()
         } else {
             localAccount.existingSpool?.stopDraining(self)
         }

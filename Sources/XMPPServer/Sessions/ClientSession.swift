@@ -100,7 +100,7 @@ final class ClientSession: Session {
         hasEnded = true
         let transport = transport
         self.transport = nil
-        for handler in table?.closed ?? [] { handler(self) }
+        for (_, handler) in table?.closed ?? [] { handler(self) }
         presence = nil
         state[SilenceWatch.self]?.stop()
         shard.sessions[ref.id] = nil
