@@ -105,19 +105,19 @@ import Testing
             "host_config: {localhost: {listen: []}}",
             "3: host_config.localhost.listen: unknown key, known here: tls, auth, modules"),
         Case(
-            "host_config:\n  localhost:\n    modules:\n      offline: {limit: 0}",
-            "6: host_config.localhost.modules.offline.limit: 0 is too small, allowed is 1...10000"),
+            "host_config:\n  localhost:\n    modules:\n      box: {limit: 0}",
+            "6: host_config.localhost.modules.box.limit: 0 is too small, allowed is 1...10000"),
         // Modules
         Case("modules: {mam: {}}", "3: modules.mam: there is no such module"),
-        Case("modules:\n  offline:\n    limt: 5", "5: modules.offline.limt: unknown key, did you mean \"limit\"?"),
+        Case("modules:\n  box:\n    limt: 5", "5: modules.box.limt: unknown key, did you mean \"limit\"?"),
         Case("modules:\n  ping:\n    idle: 5", "5: modules.ping.idle: unknown key, nothing can be set here"),
         Case(
-            "modules: {offline: true}",
-            "3: modules.offline: expected a section of `key: value` lines, found \"true\""),
+            "modules: {box: true}",
+            "3: modules.box: expected a section of `key: value` lines, found \"true\""),
         Case(
-            "modules: {offline: {expiry: 1s}}",
-            "3: modules.offline.expiry: 1s is too small, allowed is at least 1h"),
-        Case("modules: [offline]", "3: modules: expected a section of `key: value` lines, found a list"),
+            "modules: {box: {expiry: 1s}}",
+            "3: modules.box.expiry: 1s is too small, allowed is at least 1h"),
+        Case("modules: [box]", "3: modules: expected a section of `key: value` lines, found a list"),
         // What YAML can do and a config need not
         Case("data: &a x", "3: data: anchors and aliases are not supported"),
         Case("data: !!binary eA==", "3: data: tags (tag:yaml.org,2002:binary) are not supported"),
@@ -215,7 +215,7 @@ import Testing
             tls: {certificate: cert.pem}
             auth: []
             modules: {offlin: }
-            host_config: {localhost: {modules: {offline: }}}
+            host_config: {localhost: {modules: {box: }}}
             """
         #expect(
             errors(text) == [
@@ -248,9 +248,9 @@ import Testing
         let text = """
             hosts: [a.example, b.example, c.example]
             listen: [{port: 5222, tls: none}]
-            modules: {offline: {limit: none}}
+            modules: {box: {limit: none}}
             """
         #expect(
-            errors(text) == ["martlet.yml:3: modules.offline.limit: expected a whole number, found \"none\""])
+            errors(text) == ["martlet.yml:3: modules.box.limit: expected a whole number, found \"none\""])
     }
 }

@@ -111,15 +111,15 @@ import Testing
 
     @Test func `describes its options by the lines that read them`() {
         let report = ConfigReport()
-        var section = report.describingSection(path: "modules.offline")
-        _ = OfflineOptions(from: &section)
+        var section = report.describingSection(path: "modules.box")
+        _ = BoxOptions(from: &section)
         #expect(
             report.descriptions == [
                 OptionDescription(
-                    path: "modules.offline.limit", kind: "number", defaultValue: "200", isRequired: false,
+                    path: "modules.box.limit", kind: "number", defaultValue: "200", isRequired: false,
                     range: "1...10000", documentation: "Most messages kept per account."),
                 OptionDescription(
-                    path: "modules.offline.expiry", kind: "duration", defaultValue: "90d", isRequired: false,
+                    path: "modules.box.expiry", kind: "duration", defaultValue: "90d", isRequired: false,
                     range: "at least 1h", documentation: "Older ones are dropped."),
             ])
         #expect(throws: Never.self) { try report.finish() }

@@ -45,7 +45,7 @@ import XMPPStream
             stream_management: {resume: 0s, spill: 500ms, queue: 100, queue_bytes: 65536}
             accounts: {cache: 1GiB, inbox: 50}
             modules:
-              offline: {limit: 5, expiry: 2w}
+              box: {limit: 5, expiry: 2w}
               ping:
             """
         let config = try parse(text).config
@@ -83,7 +83,7 @@ import XMPPStream
             config.streamManagement
                 == StreamManagementConfig(resume: .zero, spill: .milliseconds(500), queue: 100, queueBytes: 65536))
         #expect(config.accounts == AccountsConfig(cache: 1 << 30, inbox: 50))
-        #expect(config.hosts.first?.modules.map(\.name) == ["offline", "ping"])
+        #expect(config.hosts.first?.modules.map(\.name) == ["box", "ping"])
     }
 
     @Test func `lays what a host says over what all hosts say`() throws {
@@ -93,37 +93,37 @@ import XMPPStream
             tls: {certificate: a.pem, key: a.key}
             auth: {iterations: 5000}
             modules:
-              offline: {limit: 5, expiry: 2d}
+              box: {limit: 5, expiry: 2d}
               ping:
             host_config:
               B.example:
                 tls: {certificate: b.pem, key: b.key}
                 auth: {iterations: 6000}
                 modules:
-                  offline: {limit: 7}
+                  box: {limit: 7}
                   ping: false
             """
         let config = try parse(text).config
         let (first, second) = (config.hosts[0], config.hosts[1])
-        #expect(first.modules.map(\.name) == ["offline", "ping"])
-        #expect(second.modules.map(\.name) == ["offline"])
+        #expect(first.modules.map(\.name) == ["box", "ping"])
+        #expect(second.modules.map(\.name) == ["box"])
         #expect(first.auth.iterations == 5000)
         #expect(second.auth.iterations == 6000)
         #expect(second.certificate?.certificate.hasSuffix("/b.pem") == true)
-        func offline(_ host: HostConfig) -> OfflineOptions {
+        func box(_ host: HostConfig) -> BoxOptions {
             let report = ConfigReport()
             var section = report.section(host.modules[0].node, path: host.modules[0].path)
-            return OfflineOptions(from: &section)
+            return BoxOptions(from: &section)
         }
-        #expect(offline(first).limit == 5)
-        #expect(offline(second).limit == 7)
-        #expect(offline(second).expiry == .days(2))
+        #expect(box(first).limit == 5)
+        #expect(box(second).limit == 7)
+        #expect(box(second).expiry == .days(2))
     }
 
     @Test func `equals one that says the same in other lines`() throws {
-        let one = try parse("hosts: [localhost]\nlisten: [{port: 1, tls: none}]\nmodules: {offline: {limit: 5}}").config
+        let one = try parse("hosts: [localhost]\nlisten: [{port: 1, tls: none}]\nmodules: {box: {limit: 5}}").config
         let other = try parse(
-            "# moved\nlisten:\n  - tls: none\n    port: 1\n\nhosts:\n- localhost\nmodules:\n  offline:\n    limit: 5"
+            "# moved\nlisten:\n  - tls: none\n    port: 1\n\nhosts:\n- localhost\nmodules:\n  box:\n    limit: 5"
         ).config
         #expect(one == other)
         #expect(one != (try parse(smallest).config))

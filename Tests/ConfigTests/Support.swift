@@ -10,7 +10,7 @@ let smallest = """
     listen: [{port: 5222, tls: none}]
     """
 
-/// Reads a config in which the modules `offline` (options `limit`, `expiry`) and `ping` (none) exist.
+/// Reads a config in which the modules `box` (options `limit`, `expiry`) and `ping` (none) exist.
 func parse(_ text: String) throws(ConfigErrors) -> ConfigFile {
     try ConfigFile.parse(text, file: "martlet.yml", checkModules: checkTestModules)
 }
@@ -25,7 +25,7 @@ func errors(_ text: String) -> [String] {
     }
 }
 
-struct OfflineOptions: ModuleOptions {
+struct BoxOptions: ModuleOptions {
     var limit: Int
     var expiry: Duration
 
@@ -38,7 +38,7 @@ struct OfflineOptions: ModuleOptions {
 private func checkTestModules(_ module: ModuleConfig, _ report: ConfigReport) {
     var section = report.section(module.node, path: module.path)
     switch module.name {
-    case "offline": _ = OfflineOptions(from: &section)
+    case "box": _ = BoxOptions(from: &section)
     case "ping": break
     default: report.error(line: module.line, key: module.path, "there is no such module")
     }
