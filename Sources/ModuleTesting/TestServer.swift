@@ -120,7 +120,9 @@ public final class TestServer {
         }
         let creation = Mutation.createAccount(
             host: account.domain, local: account.local, created: simulation.clock.wallClock, credentials: credentials)
-        memory.submit([creation]) { [server] _ in server.accountCreated(account) }
+        memory.submit([creation]) { [server] result in
+            if case .success(let outcomes) = result, case .owner = outcomes.first { server.accountCreated(account) }
+        }
     }
 
     /// Removes an account as the command does.

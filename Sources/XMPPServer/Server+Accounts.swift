@@ -26,6 +26,11 @@ extension Server {
         try result.get()
     }
 
+    /// The same for simulations, in which nothing may wait.
+    package func removeAccount(_ address: BareJID, then: @escaping @Sendable (Result<Void, AccountError>) -> Void) {
+        registry.remove(address, then: then)
+    }
+
     /// The account was made, durably, by somebody else: nothing old is believed of the address, and the modules hear of
     /// it.
     public func accountCreated(_ address: BareJID) {

@@ -27,14 +27,7 @@ extension Server {
         admission.use(config.limits)
         throttle.use(config.limits.failedLogins)
         let settings = KernelSettings(config, loops: shards.count)
-        _ = await onEachShard { shard in
-            shard.collectMetrics()
-            shard.settings = settings
-            var problems: [String] = []
-            shard.use(ModuleLoader.world(groups, generation: generation, on: shard, problems: &problems))
-            for account in shard.accounts.values { account.limitRate() }
-            for session in shard.sessions.values { session.watchSilence() }
-        }
+        _ = await onEachShard { shard in shard.use(groups, settings, generation) }
         current.withLock { current in
             current.config.hosts = config.hosts
             current.config.limits = config.limits
@@ -46,6 +39,19 @@ extension Server {
         registry.hosts = config.hosts
         await stop(oldGroups, keeping: groups)
         return steps
+    }
+
+    /// Has each loop go over to another config, at some moment, as a reload does. Only for simulations, in which nothing
+    /// may wait: nothing is checked, and modules that go are not stopped.
+    package func change(to config: PreparedConfig) {
+        let settings = KernelSettings(config.config, loops: shards.count)
+        for shard in shards { shard.loop.post(.work { shard.use(config.groups, settings, 0) }) }
+    }
+
+    package func prepare(_ config: ServerConfig) async throws(ConfigErrors) -> PreparedConfig {
+        let context = HostContext(storage: storage, log: log, state: moduleState)
+        let groups = try await ModuleLoader(types: types, context: context, file: config.file).load(config.hosts)
+        return PreparedConfig(config: config, groups: groups)
     }
 
     /// Ends the modules of groups that the others have not taken over.
@@ -95,6 +101,23 @@ extension Server {
         compare("log", old.log == new.log, .needsProcessRestart)
         compare("loops", old.loops == new.loops, .needsProcessRestart)
         return steps
+    }
+}
+
+/// A config with its modules, made and not yet in use.
+package struct PreparedConfig: Sendable {
+    let config: ServerConfig
+    let groups: [HostGroup]
+}
+
+extension Shard {
+    func use(_ groups: [HostGroup], _ next: KernelSettings, _ generation: Int) {
+        collectMetrics()
+        settings = next
+        var problems: [String] = []
+        use(ModuleLoader.world(groups, generation: generation, on: self, problems: &problems))
+        for account in accounts.values { account.limitRate() }
+        for session in sessions.values { session.watchSilence() }
     }
 }
 

@@ -30,13 +30,13 @@ public final class Simulation {
         }
     }
 
-    private static let accounts = ["romeo", "juliet", "mercutio"]
-    private let seed: UInt64
-    private let server: TestServer
-    private var random: SeededGenerator
-    private let model: SimulationModel
-    private var actors: [Actor] = []
-    private var step = 0
+    static let accounts = ["romeo", "juliet", "mercutio"]
+    let seed: UInt64
+    let server: TestServer
+    var random: SeededGenerator
+    let model: SimulationModel
+    private(set) var actors: [Actor] = []
+    private(set) var step = 0
     private var sessions = 0
     private var numbers = 0
     private var trace: [String]?
@@ -54,6 +54,7 @@ public final class Simulation {
             config.streamManagement.detachedBytes = 16 << 10
         }
         let simulation = Simulation(seed, server, random, traced: traced)
+        if isUnsettled(seed) { simulation.changes = try await SimulatedChanges(server, modules) }
         simulation.run()
         server.storage.failCommits(0)
         server.storage.set(.none)
@@ -66,6 +67,9 @@ public final class Simulation {
     /// With bounds that are soon reached.
     private static func isNarrow(_ seed: UInt64) -> Bool { seed % 4 == 1 }
     private var isNarrow: Bool { Self.isNarrow(seed) }
+    /// In which accounts, modules and hosts come and go.
+    private static func isUnsettled(_ seed: UInt64) -> Bool { seed % 5 == 2 }
+    var changes: SimulatedChanges?
 
     private init(_ seed: UInt64, _ server: TestServer, _ random: SeededGenerator, traced: Bool) {
         self.seed = seed
@@ -78,7 +82,7 @@ public final class Simulation {
         }
     }
 
-    private func note(_ text: @autoclosure () -> String) {
+    func note(_ text: @autoclosure () -> String) {
         if trace != nil { trace?.append("\(step) \(text())") }
     }
 
@@ -175,7 +179,7 @@ public final class Simulation {
         }
     }
 
-    private func disturb(_ actor: Actor) {
+    func disturb(_ actor: Actor) {
         model.lastDisturbance[actor.client.account] = step
     }
 
@@ -212,7 +216,8 @@ public final class Simulation {
         case 92: actor.client.acknowledge()
         case 93: actor.client.requestAcknowledgement()
         case 94: actor.client.isReading.toggle()
-        case 95, 96: breakStorage()
+        case 95: breakStorage()
+        case 96: if changes != nil { change() } else { breakStorage() }
         default: pass([50, 300, 2500, 6000, 6000, 30_000, 700_000][random.below(7)])
         }
     }
@@ -232,7 +237,7 @@ public final class Simulation {
         if actor.client.resumeID == nil { actor.session.beganAt = step }
     }
 
-    private func move() {
+    func move() {
         if !server.simulation.step(&server.generator) { pass(1 + Int64(random.below(700))) }
     }
 
@@ -288,6 +293,7 @@ public final class Simulation {
         note("the end begins")
         server.storage.failCommits(0)
         server.storage.set(.none)
+        if changes != nil { endChanges() }
         for actor in actors {
             actor.client.isReading = true
             if actor.client.phase == .offline, random.oneIn(2) { logIn(actor) }
@@ -315,6 +321,7 @@ public final class Simulation {
         for actor in actors {
             var allowed: Set<String> = ["conflict", "connection-timeout"]
             if isNarrow { allowed.insert("resource-constraint") }
+            if changes != nil { allowed.formUnion(SimulatedChanges.errors) }
             for error in actor.client.errors where !error.elements.contains(where: { allowed.contains($0.name) }) {
                 model.violate("\(actor.client.account.local)/\(actor.client.resource) was told \(error)")
             }

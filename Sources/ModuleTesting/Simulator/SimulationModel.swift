@@ -16,6 +16,8 @@ final class SimulatedMessage {
     var isBounced = false
     /// Its sender knows that it is not safe.
     var isStillKept = false
+    /// It was safe when the account that it was for was removed: nobody may see it any more.
+    var isGone = false
     /// On the wire of a connection without stream management when that was cut.
     var isLostInFlight = false
     var deliveries: [SimulatedDelivery] = []
@@ -84,7 +86,9 @@ final class SimulatedSession {
 ///   delay stamp. With delayed ones among them that holds, too, if since the message was sent no session of the recipient
 ///   ended or lost its connection, or got its own past what waits for the account: what was in such a session's queue
 ///   comes late, and says so.
-/// - **Honesty.** Nothing is bounced in a run whose storage works; nothing is bounced that a session is known to have;
+/// - **Ends.** What was sent to an account until it was removed may have gone with it, and what was safe by then is seen
+///   by nobody any more.
+/// - **Honesty.** Nothing is bounced in a run whose storage works and in which accounts, modules and hosts stay; nothing is bounced that a session is known to have;
 ///   the server never acknowledges more than it was sent.
 final class SimulationModel {
     private(set) var messages: [String: SimulatedMessage] = [:]
@@ -93,7 +97,14 @@ final class SimulationModel {
     var lastDisturbance: [BareJID: Int] = [:]
     /// The last step at which the server let a connection without stream management go.
     var lastPlainEnd: [BareJID: Int] = [:]
+    /// The last step at which the account was removed; what had been sent to it went with it.
+    var lastRemoval: [BareJID: Int] = [:]
+    /// The last step at which the host was taken out, and with it what was known of its accounts: that a message whose
+    /// row could not be deleted has been delivered.
+    var lastHostEnd = -1
     let hasFaults: Bool
+    /// Modules, hosts or accounts went.
+    var isUnsettled = false
     var deliveries = 0
 
     init(hasFaults: Bool) {
@@ -117,12 +128,15 @@ final class SimulationModel {
         guard element.name == "message", let id = element[attribute: "id"], let message = messages[id] else { return }
         if element[attribute: "type"] == "error" {
             message.isBounced = true
-            if !hasFaults { violate("\(id) was bounced: \(element)") }
+            if !hasFaults, !isUnsettled { violate("\(id) was bounced: \(element)") }
             let sure = message.deliveries.contains { !mayNotKnow($0) }
             if sure, !message.isResent { violate("\(id) was bounced after it was delivered for sure") }
             return
         }
         deliveries += 1
+        if message.isGone, !message.isResent, session.beganAt > lastRemoval[session.account] ?? .max {
+            violate("\(id) came to session \(session.number) of the next owner")
+        }
         let isDelayed = element.first("delay", .delay) != nil
         if session.account != message.recipient { violate("\(id) for \(message.to) went to \(session.account)") }
         if !message.isResent {
@@ -139,6 +153,7 @@ final class SimulationModel {
             if earlier.session === session {
                 violate("\(message.id) came twice to session \(session.number)")
             } else if isDelayed, !mayNotKnow(earlier), session.beganAt > earlier.step {
+                if hasFaults, earlier.step <= lastHostEnd { continue }
                 let kind = "\(earlier.session.isManaged ? "managed" : "plain") session \(earlier.session.number)"
                 violate("\(message.id) came to session \(session.number) though \(kind) had it for sure")
             }
@@ -167,6 +182,14 @@ final class SimulationModel {
         session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
     }
 
+    /// - Parameter unsafe: what senders have not been told to be safe.
+    func removed(_ account: BareJID, at step: Int, unsafe: Set<String>) {
+        lastRemoval[account] = step
+        for message in messages.values where message.recipient == account && message.sender.isManaged {
+            if message.isAccepted, !unsafe.contains(message.id), !message.isResent { message.isGone = true }
+        }
+    }
+
     func stillKept(by client: TestClient) {
         for element in client.unacknowledged { messages[element[attribute: "id"] ?? ""]?.isStillKept = true }
     }
@@ -179,7 +202,8 @@ final class SimulationModel {
             else {
                 continue
             }
-            if hasFaults, message.sender.mayBeGone { continue }
+            if hasFaults || isUnsettled, message.sender.mayBeGone { continue }
+            if message.sentAt <= lastRemoval[message.recipient] ?? -1 { continue }
             if !message.sender.isManaged, lastPlainEnd[message.recipient] ?? -1 >= message.sentAt { continue }
             violate("\(message.id) for \(message.to) was lost")
         }
