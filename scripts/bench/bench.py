@@ -28,6 +28,7 @@ import misbehave  # noqa: E402
 import peers  # noqa: E402
 import rows as plan  # noqa: E402
 import table  # noqa: E402
+import timing  # noqa: E402
 from servers import ACCOUNT_PREFIX, HOST, PASSWORD, BenchError, Martlet, Relay, raise_descriptor_limit  # noqa: E402
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -188,6 +189,24 @@ class Bench:
             self.figures[row.key] = {"martlet": report[row.metric]} if report else {}
             self.rows.append((row, row.title))
 
+    def measure_timing(self):
+        """Martlet alone: whether the time of an answer tells that an account exists."""
+        say("  martlet: times of accounts and of none")
+        server = Martlet(self.binaries, timing.ACCOUNTS, self.loops)
+        report = {}
+        try:
+            timing.prepare(server)
+            server.start()
+            report = timing.measure(server)
+            self.reports.append({"label": "martlet", **report})
+        except (BenchError, OSError) as error:
+            self.complain(f"martlet: {error}")
+        finally:
+            server.discard()
+        for row in timing.ROWS:
+            self.figures[row.key] = {"martlet": report[row.metric]} if report else {}
+            self.rows.append((row, row.title))
+
     def measure_handlers(self):
         """Martlet alone: for how long the heaviest stanza of each handler holds a loop."""
         server = Martlet(self.binaries, handlers.ACCOUNTS, self.loops)
@@ -220,6 +239,9 @@ class Bench:
         return [kind for kind in misbehave.TITLES
                 if self.wanted(misbehave.rows(kind), misbehave.GROUP) or kind in self.only]
 
+    def wants_timing(self):
+        return "martlet" in self.subjects and self.wanted(timing.ROWS, timing.GROUP)
+
     def wanted(self, rows, group=None):
         return self.only is None or group in self.only or any(row.key in self.only for row in rows)
 
@@ -237,7 +259,8 @@ class Bench:
         names = {"martlet-load"}
         if any(not run.alone for run in self.wanted_runs()):
             names |= {{"relay": "martlet-relay"}.get(name, name) for name in self.subjects if name[0] in "rm"}
-        if self.wants_start() or self.wants_hosts() or self.wanted_handlers() or self.wanted_misbehaviour():
+        if self.wants_start() or self.wants_hosts() or self.wanted_handlers() or self.wanted_misbehaviour() \
+                or self.wants_timing():
             names.add("martlet")
         return sorted(names)
 
@@ -263,6 +286,8 @@ class Bench:
                 self.measure_misbehaviour(kind)
             if self.wanted_handlers():
                 self.measure_handlers()
+            if self.wants_timing():
+                self.measure_timing()
         finally:
             for server in self.servers.values():
                 server.discard()
