@@ -66,7 +66,8 @@ struct Serve: AsyncParsableCommand {
 
     static func makeLog(_ config: LogConfig) -> Logger {
         let level = Logger.Level(rawValue: config.level.rawValue) ?? .info
-        LoggingSystem.bootstrap { _ in LineLogHandler(level: level, format: config.format) }
+        let queue = StandardError.startQueue(config.format)
+        LoggingSystem.bootstrap { _ in LineLogHandler(level: level, format: config.format) { queue.add($0) } }
         return Logger(label: "martlet")
     }
 }

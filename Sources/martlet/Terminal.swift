@@ -10,13 +10,7 @@ enum Terminal {
     }
 
     static func writeError(_ text: String) {
-        var rest = Array((text + "\n").utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
+        StandardError.write(Array((text + "\n").utf8))
     }
 
     /// As the control socket would say it: one line.
