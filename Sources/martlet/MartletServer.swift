@@ -51,15 +51,18 @@ final class MartletServer: RunningServer {
         return certificates.isEmpty ? nil : try TLSContext(certificates)
     }
 
-    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput {
-        if command.hasPrefix("account ") { return try await account(command, input) }
+    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> ControlReply {
+        let (hosts, host) = (config.withLock { $0.hosts }, input.arguments["host"])
         switch command {
+        case "account list": return .text(try AccountPages.list(storage, hosts: hosts, host: host))
+        case "account export": return .text(try AccountPages.export(storage, hosts: hosts, host: host))
         case "status":
             guard case .table(let columns, let rows) = try await server.run(command, input) else { break }
-            return .table(columns: columns, rows: process.rows + rows + ports.rows + watch.rows)
+            return ControlReply(.table(columns: columns, rows: process.rows + rows + ports.rows + watch.rows))
+        case _ where command.hasPrefix("account "): return ControlReply(try await account(command, input))
         default: break
         }
-        return try await server.run(command, input)
+        return ControlReply(try await server.run(command, input))
     }
 
     /// On the live database; what the server has in memory of the account is told to forget.
@@ -67,8 +70,6 @@ final class MartletServer: RunningServer {
         let accounts = OfflineAccounts(
             storage: storage, hosts: config.withLock { $0.hosts },
             now: LineLogHandler.wallClock, lock: nil)
-        if command == "account list" { return try await accounts.list(host: input.arguments["host"]) }
-        if command == "account export" { return try await accounts.export(host: input.arguments["host"]) }
         if command == "account import" { return try await importAccounts(accounts, input) }
         guard let address = input.arguments["address"].flatMap({ BareJID($0) }), !address.local.isEmpty else {
             throw .usage("\(command) needs an address")

@@ -76,7 +76,7 @@ struct Serve: AsyncParsableCommand {
 protocol RunningServer: Sendable {
     /// The open listeners, as the log shows them: `127.0.0.1:5222`, `[::1]:5223`.
     var listeners: [String] { get }
-    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput
+    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> ControlReply
     /// Goes over to a config, or only tells what would change. All or nothing.
     /// Gives what became, or would become, of each part that differs.
     func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep]
@@ -138,7 +138,7 @@ final class ServerProcess: Sendable {
 
     private func answer(
         _ request: ControlRequest, stop: @escaping @Sendable () async -> Void
-    ) async -> ControlAnswer {
+    ) async -> ControlReply {
         do throws(CommandError) {
             switch request.command {
             case "stop":
@@ -147,12 +147,12 @@ final class ServerProcess: Sendable {
                     try? await Task.sleep(for: .milliseconds(20))
                     await stop()
                 }
-                return ControlAnswer(.done("the server has stopped"))
-            case "reload": return ControlAnswer(try await reload(dryRun: request.arguments["dry-run"] == "true"))
-            default: return ControlAnswer(try await server.run(request.command, request.input))
+                return ControlReply(.done("the server has stopped"))
+            case "reload": return ControlReply(try await reload(dryRun: request.arguments["dry-run"] == "true"))
+            default: return try await server.run(request.command, request.input)
             }
         } catch {
-            return ControlAnswer(error)
+            return ControlReply(error)
         }
     }
 
