@@ -1,7 +1,6 @@
 import Foundation
 import Logging
 import ModuleKit
-import NIOCore
 import NIOPosix
 
 @testable import martlet
@@ -25,13 +24,12 @@ enum ControlHarness {
     ) async throws {
         let directory = try TemporaryDirectory(name)
         let data = DataDirectory(path: directory.path)
-        let group = MultiThreadedEventLoopGroup(numberOfThreads: 1)
         let log = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
-        let server = try await ControlServer.start(in: data, on: group, limits: limits, log: log, dispatch: dispatch)
+        let server = try await ControlServer.start(
+            in: data, on: MultiThreadedEventLoopGroup.singleton, limits: limits, log: log, dispatch: dispatch)
         try await body(data)
         await server.stop()
         guard !FileManager.default.fileExists(atPath: data.socketPath) else { throw CommandError("the socket stays") }
-        try await group.shutdownGracefully()
     }
 
     static func run(_ data: DataDirectory, _ request: ControlRequest) async throws -> CommandOutput {
