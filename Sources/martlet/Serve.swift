@@ -39,6 +39,8 @@ struct Serve: AsyncParsableCommand {
             log.warning("permissions", metadata: ["reason": "\(warning)"])
         }
         let lock = try directory.lock()
+        // Until the database is closed, however this ends.
+        defer { withExtendedLifetime(lock) {} }
         let begin = ContinuousClock.now
         let storage = try Wiring.openStorage(file.config, log: log)
         do {
@@ -52,7 +54,6 @@ struct Serve: AsyncParsableCommand {
         }
         await storage.close()
         log.notice("stopped")
-        withExtendedLifetime(lock) {}
     }
 
     private static func checkDescriptors() throws(CommandError) {
