@@ -17,6 +17,15 @@ protocol TextPages: Sendable {
     mutating func next() async throws(CommandError) -> [String]?
 }
 
+extension TextPages {
+    /// All of it, for where memory is no matter.
+    consuming func text() async throws(CommandError) -> String {
+        var lines: [String] = []
+        while let page = try await next() { lines += page }
+        return lines.joined(separator: "\n")
+    }
+}
+
 extension ControlReply {
     /// Bytes after which a piece is handed over; the piece of a text is up to one page longer.
     static let pieceLength = 64 << 10
