@@ -48,7 +48,6 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-log", exact: "1.16.2"),
         .package(url: "https://github.com/apple/swift-metrics", exact: "2.13.0"),
         .package(url: "https://github.com/apple/swift-argument-parser", exact: "1.8.2"),
-        .package(url: "https://github.com/swift-server/swift-service-lifecycle", exact: "2.13.0"),
         .package(url: "https://github.com/groue/GRDB.swift", exact: "7.10.0"),
         .package(url: "https://github.com/jpsim/Yams", exact: "6.2.2"),
     ],
@@ -83,8 +82,6 @@ let package = Package(
                 "XMPPServer", "XMPPTransport", "StorageSQL", "ModuleKit", "XMPPStream", "COpenSSL", "CIDN2", "CResolv",
                 logging, nio("NIOCore"), nio("NIOPosix"), .product(name: "Yams", package: "Yams"),
                 .product(name: "ArgumentParser", package: "swift-argument-parser"),
-                .product(name: "ServiceLifecycle", package: "swift-service-lifecycle"),
-                .product(name: "UnixSignals", package: "swift-service-lifecycle"),
             ] + moduleNames.map { .target(name: $0) }, swiftSettings: settings),
         .executableTarget(
             name: "martlet-load",

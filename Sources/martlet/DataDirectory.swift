@@ -21,19 +21,30 @@ struct DataDirectory: Sendable {
         }
     }
 
-    /// Takes the directory for this process until the lock is let go (or the process ends, however it ends).
+    /// Takes the directory for this process until the lock is let go (or the process ends, however it ends), and with it
+    /// the database: that one may have another name in another directory, by a hard link or a mount, and yet stands only
+    /// one writer. To be let go after the database was closed: SQLite's own locks go with any descriptor of its file.
     ///
-    /// - Throws: `CommandError` if another process has it.
+    /// - Throws: `CommandError` if another process has either.
     func lock() throws(CommandError) -> DataLock {
-        let descriptor = open(lockPath, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { throw .unavailable("\(lockPath) cannot be opened: \(systemError())") }
+        let lock = DataLock(
+            try Self.lock(lockPath, O_RDWR | O_CREAT | O_NOFOLLOW, or: "another process is using \(path)"))
+        giveToOwner()
+        guard access(databasePath, F_OK) == 0 else { return lock }
+        let reason = "another process is using \(databasePath), perhaps by another name"
+        return DataLock(try Self.lock(databasePath, O_RDONLY | O_NONBLOCK, or: reason), after: lock)
+    }
+
+    /// - Throws: `CommandError` with `reason` if it is locked.
+    private static func lock(_ path: String, _ mode: Int32, or reason: String) throws(CommandError) -> Int32 {
+        let descriptor = open(path, mode | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else { throw .unavailable("\(path) cannot be opened: \(systemError())") }
         guard flock(descriptor, LOCK_EX | LOCK_NB) == 0 else {
-            let reason = errno == EWOULDBLOCK ? "another process is using \(path)" : systemError()
+            let reason = errno == EWOULDBLOCK ? reason : "\(path) cannot be locked: \(systemError())"
             close(descriptor)
             throw .unavailable(reason)
         }
-        giveToOwner()
-        return DataLock(descriptor: descriptor)
+        return descriptor
     }
 
     /// What is in the directory, but for what only a running server makes.
@@ -73,12 +84,14 @@ struct DataDirectory: Sendable {
     }
 }
 
-/// Holds a data directory; gone with this object.
+/// Holds what is locked; gone with this object.
 final class DataLock: Sendable {
     private let descriptor: Int32
+    private let before: DataLock?
 
-    fileprivate init(descriptor: Int32) {
+    fileprivate init(_ descriptor: Int32, after before: DataLock? = nil) {
         self.descriptor = descriptor
+        self.before = before
     }
 
     deinit { close(descriptor) }

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Dispatch
 import Foundation
 import ModuleKit
 import XMPPServer
@@ -18,9 +19,18 @@ struct Martlet: AsyncParsableCommand {
 
     /// Runs the command that the arguments name and ends the process. An error is one line on standard error; the exit
     /// code is its `CommandError.exitCode`, 64 for arguments that make no sense, 1 otherwise.
-    static func start() async -> Never {
+    ///
+    /// Not `async`: the runtime opens descriptors of its own before it calls a `main` that is.
+    static func start() -> Never {
+        // EX_OSERR; nobody can be told.
+        guard StandardDescriptors.fillGaps() else { Foundation.exit(71) }
         signal(SIGPIPE, SIG_IGN)
-        Foundation.exit(await run(Array(CommandLine.arguments.dropFirst())))
+        Task {
+            let code = await run(Array(CommandLine.arguments.dropFirst()))
+            StandardError.flush()
+            Foundation.exit(code)
+        }
+        dispatchMain()
     }
 
     static func run(_ arguments: [String]) async -> Int32 {

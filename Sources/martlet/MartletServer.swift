@@ -17,6 +17,9 @@ final class MartletServer: RunningServer {
     private let process = ProcessStatus()
     /// Of the certificates in use.
     private let certificates: Mutex<[UInt8]>
+    /// Reloads and the end, one after the other.
+    private let changes = Turnstile()
+    private let isStopping = Mutex(false)
 
     init(config: ServerConfig, server: Server, group: TransportGroup, storage: any StorageBackend, log: Logger) {
         self.config = Mutex(config)
@@ -25,15 +28,31 @@ final class MartletServer: RunningServer {
         self.storage = storage
         ports = Listeners(group, server)
         watch = CertificateWatch(config, log: log)
-        certificates = Mutex(CertificateCheck.digest(config))
+        certificates = Mutex([])
     }
 
     var listeners: [String] { ports.names }
 
     func listen() async throws {
         let config = config.withLock { $0 }
-        try await ports.open(config, try Self.makeTLS(config))
-        watch.begin()
+        let files = try Files(config)
+        try await ports.open(config, files.tls)
+        certificates.withLock { $0 = files.digest }
+        watch.begin(files.expiries)
+    }
+
+    /// What is read from files of a config that was found to be right.
+    private struct Files: Sendable {
+        /// Nil if no host has a certificate.
+        let tls: TLSContext?
+        let digest: [UInt8]
+        let expiries: [CertificateWatch.Expiry]
+
+        init(_ config: ServerConfig) throws {
+            tls = try MartletServer.makeTLS(config)
+            digest = CertificateCheck.digest(config)
+            expiries = CertificateWatch.expiries(config)
+        }
     }
 
     /// Nil if no host has a certificate.
@@ -51,15 +70,18 @@ final class MartletServer: RunningServer {
         return certificates.isEmpty ? nil : try TLSContext(certificates)
     }
 
-    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> CommandOutput {
-        if command.hasPrefix("account ") { return try await account(command, input) }
+    func run(_ command: String, _ input: CommandInput) async throws(CommandError) -> ControlReply {
+        let (hosts, host) = (config.withLock { $0.hosts }, input.arguments["host"])
         switch command {
+        case "account list": return .text(try AccountPages.list(storage, hosts: hosts, host: host))
+        case "account export": return .text(try AccountPages.export(storage, hosts: hosts, host: host))
         case "status":
             guard case .table(let columns, let rows) = try await server.run(command, input) else { break }
-            return .table(columns: columns, rows: process.rows + rows + ports.rows + watch.rows)
+            return ControlReply(.table(columns: columns, rows: process.rows + rows + ports.rows + watch.rows))
+        case _ where command.hasPrefix("account "): return ControlReply(try await account(command, input))
         default: break
         }
-        return try await server.run(command, input)
+        return ControlReply(try await server.run(command, input))
     }
 
     /// On the live database; what the server has in memory of the account is told to forget.
@@ -67,8 +89,6 @@ final class MartletServer: RunningServer {
         let accounts = OfflineAccounts(
             storage: storage, hosts: config.withLock { $0.hosts },
             now: LineLogHandler.wallClock, lock: nil)
-        if command == "account list" { return try await accounts.list(host: input.arguments["host"]) }
-        if command == "account export" { return try await accounts.export(host: input.arguments["host"]) }
         if command == "account import" { return try await importAccounts(accounts, input) }
         guard let address = input.arguments["address"].flatMap({ BareJID($0) }), !address.local.isEmpty else {
             throw .usage("\(command) needs an address")
@@ -125,17 +145,30 @@ final class MartletServer: RunningServer {
     }
 
     func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep] {
-        // What can fail comes first: if it does, nothing was changed.
-        let tls: TLSContext?
+        // What can fail comes first: if it does, nothing was changed. And nobody waits in turn for a file.
+        let files: Files
         do {
-            tls = try Self.makeTLS(config)
+            files = try await FileWork.run { Result { try Files(config) } }.get()
         } catch {
             throw CommandError("refused, the certificates are wrong, nothing was changed: \(error)")
         }
+        return try await changes.pass { () async -> Result<[ReloadStep], CommandError> in
+            do throws(CommandError) {
+                return .success(try await self.goOver(to: config, files, dryRun: dryRun))
+            } catch {
+                return .failure(error)
+            }
+        }.get()
+    }
+
+    private func goOver(
+        to config: ServerConfig, _ files: Files, dryRun: Bool
+    ) async throws(CommandError) -> [ReloadStep] {
+        guard !isStopping.withLock({ $0 }) else { throw .unavailable("the server is stopping") }
         let plan = ports.plan(config)
         do {
             try ports.probe(plan, config)
-            if !dryRun { try await ports.openNew(plan, config, tls) }
+            if !dryRun { try await ports.openNew(plan, config, files.tls) }
         } catch {
             throw CommandError("refused, a port cannot be opened, nothing was changed: \(error)")
         }
@@ -147,16 +180,15 @@ final class MartletServer: RunningServer {
             throw error
         }
         // The files of a certificate change more often than their names.
-        let digest = CertificateCheck.digest(config)
-        if digest != certificates.withLock({ $0 }), !steps.contains(where: { $0.part == "tls" }) {
+        if files.digest != certificates.withLock({ $0 }), !steps.contains(where: { $0.part == "tls" }) {
             steps.append(ReloadStep("tls", .applied))
         }
         steps += plan.steps
         guard !dryRun else { return steps }
         self.config.withLock { $0 = config }
-        certificates.withLock { $0 = digest }
-        watch.use(config)
-        let failures = await ports.finish(plan, config, tls)
+        certificates.withLock { $0 = files.digest }
+        watch.use(config, files.expiries)
+        let failures = await ports.finish(plan, config, files.tls)
         guard failures.isEmpty else {
             throw CommandError("reloaded, but not these ports: \(failures.joined(separator: ", "))")
         }
@@ -164,7 +196,12 @@ final class MartletServer: RunningServer {
     }
 
     func stop() async {
+        isStopping.withLock { $0 = true }
         watch.end()
+        await changes.pass { await self.stopNow() }
+    }
+
+    private func stopNow() async {
         await group.stopListening()
         await server.stop()
         // Streams end in order; whoever does not listen is cut after a while.

@@ -13,6 +13,7 @@ struct ProcessStatus {
             ["memory_bytes", Self.memory.map(String.init) ?? "-"],
             ["descriptors", Self.descriptors.map(String.init) ?? "-"],
             ["descriptors_allowed", String(DescriptorLimit.now)],
+            ["log_lines_dropped", String(StandardError.dropped)],
         ]
     }
 

@@ -10,13 +10,7 @@ enum Terminal {
     }
 
     static func writeError(_ text: String) {
-        var rest = Array((text + "\n").utf8)[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
+        StandardError.write(Array((text + "\n").utf8))
     }
 
     /// As the control socket would say it: one line.
@@ -74,13 +68,13 @@ enum Terminal {
         guard tcgetattr(STDIN_FILENO, &settings) == 0 else { throw CommandError("no terminal to ask on") }
         var silent = settings
         silent.c_lflag &= ~tcflag_t(ECHO)
-        FileHandle.standardError.write(Data(question.utf8))
-        // Drops what was typed ahead: it was seen.
+        // Drops what was typed ahead: it was seen. The question comes after that, so that no answer to it is dropped.
         tcsetattr(STDIN_FILENO, TCSAFLUSH, &silent)
         defer {
             tcsetattr(STDIN_FILENO, TCSANOW, &settings)
-            FileHandle.standardError.write(Data("\n".utf8))
+            StandardError.write(Array("\n".utf8))
         }
+        StandardError.write(Array(question.utf8))
         return try readLineOfInput()
     }
 

@@ -6,7 +6,13 @@ final class Turnstile: Sendable {
 
     /// Calls `body` when everybody before has gone through.
     func pass<Result: Sendable>(_ body: @escaping @Sendable () async -> Result) async -> Result {
-        let turn = last.withLock { last in
+        await line(up: body).value
+    }
+
+    /// Takes a place in the line at once. The task ends when `body` has been called in its turn.
+    @discardableResult
+    func line<Result: Sendable>(up body: @escaping @Sendable () async -> Result) -> Task<Result, Never> {
+        last.withLock { last in
             let turn = Task { [before = last] in
                 await before?.value
                 return await body()
@@ -14,6 +20,5 @@ final class Turnstile: Sendable {
             last = Task { _ = await turn.value }
             return turn
         }
-        return await turn.value
     }
 }

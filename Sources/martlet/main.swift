@@ -1,1 +1,1 @@
-await Martlet.start()
+Martlet.start()

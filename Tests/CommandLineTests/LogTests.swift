@@ -11,11 +11,10 @@ import XMPPServer
     /// What a logger of this format writes.
     private func lines(_ format: LogConfig.Format, _ body: (Logger) -> Void) -> [String] {
         let written = Mutex<[String]>([])
-        let output = LogOutput { bytes in
+        let handler = LineLogHandler(
+            level: .debug, format: format, now: { Timestamp(milliseconds: 1_792_000_000_123) }
+        ) { bytes in
             written.withLock { $0.append(String(decoding: bytes, as: UTF8.self)) }
-        }
-        let handler = LineLogHandler(level: .debug, format: format, output: output) {
-            Timestamp(milliseconds: 1_792_000_000_123)
         }
         body(Logger(label: "test") { _ in handler })
         return written.withLock { $0 }

@@ -194,6 +194,26 @@ import XMPPServer
         #expect(throws: Never.self) { try data.lock() }
     }
 
+    @Test(arguments: ["hard link", "symbolic link", "lock file that was removed"])
+    func `is locked though its database has another name`(_ way: String) throws {
+        let (first, second) = (try TemporaryDirectory(), try TemporaryDirectory())
+        let (data, other) = (DataDirectory(path: first.path), DataDirectory(path: second.path))
+        try "x".write(toFile: data.databasePath, atomically: false, encoding: .utf8)
+        let again = way == "lock file that was removed" ? data : other
+        do {
+            let lock = try data.lock()
+            switch way {
+            case "hard link": try #require(link(data.databasePath, other.databasePath) == 0)
+            case "symbolic link": try #require(symlink(data.databasePath, other.databasePath) == 0)
+            default: try #require(unlink(data.lockPath) == 0)
+            }
+            let reason = "another process is using \(again.databasePath), perhaps by another name"
+            #expect(throws: CommandError.unavailable(reason)) { try again.lock() }
+            withExtendedLifetime(lock) {}
+        }
+        #expect(throws: Never.self) { try again.lock() }
+    }
+
     @Test(.enabled(if: geteuid() == 0, "only root can give files away"))
     func `owns what root makes in it`() throws {
         let directory = try TemporaryDirectory()

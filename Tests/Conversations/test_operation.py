@@ -8,12 +8,14 @@ import pty
 import shutil
 import socket
 import subprocess
+import termios
 import threading
 
 import dns.message
 import dns.rdatatype
 import dns.rrset
 import pytest
+import yaml
 from support import certificates, martlet
 from support.rawclient import Client, Failure
 from test_commands import logs_in, own, run  # noqa: F401
@@ -26,8 +28,6 @@ def table(text: str) -> dict[str, str]:
 
 
 def edit(server, change) -> None:
-    import yaml
-
     config = yaml.safe_load(server.config_file.read_text())
     change(config)
     server.config_file.write_text(yaml.safe_dump(config))
@@ -172,6 +172,8 @@ def test_a_server_starts_while_somebody_thinks_of_a_password(own):  # noqa: F811
             said = b""
             while prompt not in said:
                 said += os.read(adding.stderr.fileno(), 1000) or pytest.fail(f"it ended: {said}")
+            # Turned off before it asks: doing so drops what was typed.
+            assert not termios.tcgetattr(keyboard)[3] & termios.ECHO
             if not own.running:
                 own.start()
             os.write(keyboard, b"first\n")
@@ -251,7 +253,8 @@ def test_a_backup_of_a_running_server_can_be_restored(own, tmp_path):  # noqa: F
     async def say(number: int):
         romeo = await Client(own, "romeo", "desk").login(sm=True)
         romeo.send(f"<message to='juliet@{own.domain}' type='chat' id='{number}'><body>{number}</body></message>")
-        await romeo.ping()
+        # What is acknowledged is on disk; what comes back from a ping may come before it.
+        await romeo.acknowledged()
         await romeo.close()
 
     asyncio.run(say(1))
@@ -294,6 +297,62 @@ def test_status_names_the_certificate_that_expires_first(own):  # noqa: F811
     own.start()
     status = table(run(own, "status")[1])
     assert "days)" in status["certificate_expires_first"]
+
+
+# -- one server for a database
+
+
+@pytest.fixture(params=["hard link", "symbolic link", "bind mount"])
+def twin(request, own, tmp_path):  # noqa: F811
+    """A running server, and the config of another one whose database is the same file by another name."""
+    own.add_accounts({"romeo": "first"})
+    own.start()
+    folder = tmp_path / "data"
+    folder.mkdir(0o700)
+    shutil.copy(own.data / "secret", folder)
+    database = folder / "martlet.db"
+    mounted = []
+    if request.param == "hard link":
+        try:
+            database.hardlink_to(own.data / "martlet.db")
+        except OSError as problem:
+            pytest.skip(f"no link: {problem}")
+    elif request.param == "symbolic link":
+        database.symlink_to(own.data / "martlet.db")
+    else:
+        database.touch()
+        if subprocess.run(["mount", "--bind", own.data / "martlet.db", database], capture_output=True).returncode:
+            pytest.skip("no mounts here")
+        mounted.append(database)
+    config = tmp_path / "martlet.yml"
+    shutil.copy(own.config_file, config)
+    text = yaml.safe_load(config.read_text()) | {"data": str(folder)}
+    text["listen"] = [{"port": 0, "address": own.address, "tls": "none"}]
+    config.write_text(yaml.safe_dump(text))
+    yield own, config
+    for path in mounted:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_database_has_one_writer_by_whatever_name(twin, tmp_path):
+    server, config = twin
+    backup = tmp_path / "backup"
+    assert run(server, "backup", str(backup))[0] == 0
+    commands = (
+        ["serve"], ["account", "list"], ["account", "add", f"juliet@{server.domain}"], ["account", "import", "-"],
+        ["restore", str(backup), "--force"],
+    )
+    for arguments in commands:
+        done = subprocess.run(
+            [str(martlet.binary()), *arguments, "-c", str(config)], input="second\n", capture_output=True, text=True,
+            timeout=20,
+        )
+        assert done.returncode == 69, (arguments, done)
+        assert f"another process is using {config.parent / 'data'}" in done.stderr, (arguments, done.stderr)
+    assert logs_in(server, "romeo", "first")
+    server.stop()
+    done = subprocess.run([str(martlet.binary()), "account", "list", "-c", str(config)], capture_output=True, text=True)
+    assert done.stdout.split() == [f"romeo@{server.domain}"], done
 
 
 # -- DNS

@@ -126,16 +126,11 @@ struct OfflineAccounts: AccountAccess {
     }
 
     func list(host: String?) async throws(CommandError) -> CommandOutput {
-        .text(try await lines(host) { $0 }.joined(separator: "\n"))
+        .text(try await AccountPages.list(storage, hosts: hosts, host: host).text())
     }
 
-    /// Of a password with devices only the account's own one: nothing else can be brought to another server.
     func export(host: String?) async throws(CommandError) -> CommandOutput {
-        let lines = try await lines(host) { address, credentials in
-            let own = CredentialList(stored: credentials).credentials.filter(\.device.isEmpty)
-            return own.isEmpty ? nil : ([address] + own.map(\.keys.text)).joined(separator: " ")
-        }
-        return .text(lines.joined(separator: "\n"))
+        .text(try await AccountPages.export(storage, hosts: hosts, host: host).text())
     }
 
     func show(_ address: BareJID) async throws(CommandError) -> CommandOutput {
@@ -153,39 +148,6 @@ struct OfflineAccounts: AccountAccess {
                 ["keys", keys.isEmpty ? "none" : keys.joined(separator: ", ")],
                 ["passwords_before", String(list.generation)],
             ])
-    }
-
-    private func lines(
-        _ host: String?, _ line: @escaping @Sendable (String) -> String?
-    ) async throws(CommandError) -> [String] {
-        try await lines(host) { address, _ in line(address) }
-    }
-
-    /// What is said of each account, those of which nothing is left out.
-    private func lines(
-        _ host: String?, _ line: @escaping @Sendable (String, [[UInt8]]) -> String?
-    ) async throws(CommandError) -> [String] {
-        var names = hosts.map(\.name)
-        if let host {
-            guard let name = BareJID.domain(host)?.domain, names.contains(name) else {
-                throw .notFound("\(host.quotedForPrint) is not a host of this server")
-            }
-            names = [name]
-        }
-        var lines: [String] = []
-        for name in names {
-            var last = ""
-            while true {
-                let after = last
-                let page = try await read { snapshot throws(StorageError) in
-                    try snapshot.accounts(host: name, after: after, limit: 1000)
-                }
-                lines += page.compactMap { line("\($0.local)@\(name)", $0.credentials) }
-                guard let end = page.last?.local, end != last else { break }
-                last = end
-            }
-        }
-        return lines
     }
 
     func create(_ accounts: [NewAccount]) async throws(CommandError) -> [CreationOutcome] {

@@ -70,6 +70,11 @@ enum ControlCoding {
         }
     }
 
+    /// What stands between the quotes of a string in JSON.
+    static func escaped(_ text: String) throws(CommandError) -> Data {
+        try line(text).dropFirst().dropLast(2)
+    }
+
     static func decode<Message: Decodable>(_ type: Message.Type, _ bytes: some Sequence<UInt8>) -> Message? {
         try? JSONDecoder().decode(type, from: Data(bytes))
     }

@@ -3,18 +3,28 @@ import Logging
 import ModuleKit
 import NIOCore
 import NIOPosix
-import Synchronization
 
 /// The socket by which commands reach the running server. Whoever can open it (the owner of the data directory) may
-/// do everything, so nobody else can; still, size, number and time of what comes in are bounded.
+/// do everything, so nobody else can; still, size, number and time of what comes in and goes out are bounded, and
+/// whoever is silent or does not read gives way to a newer command.
 final class ControlServer: Sendable {
     /// Runs one command.
-    typealias Dispatch = @Sendable (ControlRequest) async -> ControlAnswer
+    typealias Dispatch = @Sendable (ControlRequest) async -> ControlReply
 
     struct Limits: Sendable {
         var connections = 32
-        /// From connecting until the request is whole. The answer may take as long as the command does.
+        /// Commands that run at once, those included whose connection has gone. More are refused, all but `stop`.
+        var commands = 64
+        /// Bytes of requests that are not carried out yet, of all connections.
+        var requestBytes = 4 * ControlRequest.longest
+        /// From connecting until the request is whole.
         var timeout = TimeAmount.seconds(10)
+        /// For taking a piece of the answer. The answer itself may take as long as the command does.
+        var readTimeout = TimeAmount.seconds(30)
+        /// Commands with long answers that run or are being read at once; more wait for their turn.
+        var bulky = 4
+        /// For taking a piece of a long answer while others wait for their turn.
+        var hurriedReadTimeout = TimeAmount.seconds(1)
     }
 
     private let channel: any Channel
@@ -36,13 +46,17 @@ final class ControlServer: Sendable {
     ) async throws(CommandError) -> ControlServer {
         let address = try directory.socketAddress()
         unlink(address.path)
-        let open = ConnectionCount(limits.connections)
+        // One loop for all, so that they can give way to one another.
+        let loop = group.next()
         do {
-            let channel = try await ServerBootstrap(group: group)
+            let connections = try await loop.submit {
+                NIOLoopBound(ControlConnections(limits, log: log, dispatch), eventLoop: loop)
+            }.get()
+            let channel = try await ServerBootstrap(group: loop)
                 .serverChannelOption(.backlog, value: 16)
                 .childChannelInitializer { channel in
                     channel.eventLoop.makeCompletedFuture {
-                        let handler = ControlHandler(limits: limits, count: open, log: log, dispatch: dispatch)
+                        let handler = ControlHandler(connections.value, channel)
                         try channel.pipeline.syncOperations.addHandler(handler)
                     }
                 }
@@ -59,126 +73,5 @@ final class ControlServer: Sendable {
     func stop() async {
         unlink(address.path)
         try? await channel.close()
-    }
-}
-
-/// How many connections are open, over all event loops.
-private final class ConnectionCount: Sendable {
-    private let count = Mutex(0)
-    private let most: Int
-
-    init(_ most: Int) {
-        self.most = most
-    }
-
-    func enter() -> Bool {
-        count.withLock { count in
-            guard count < most else { return false }
-            count += 1
-            return true
-        }
-    }
-
-    func leave() {
-        count.withLock { $0 -= 1 }
-    }
-}
-
-/// One connection: collects a line, has it run, writes the answer, closes. Confined to its channel's loop.
-private final class ControlHandler: ChannelInboundHandler {
-    typealias InboundIn = ByteBuffer
-    typealias OutboundOut = ByteBuffer
-
-    private enum State { case idle, collecting(ByteBuffer), answering, closed }
-
-    private var state = State.idle
-    private var hasEntered = false
-    private var deadline: Scheduled<Void>?
-    private let limits: ControlServer.Limits
-    private let count: ConnectionCount
-    private let log: Logger
-    private let dispatch: ControlServer.Dispatch
-
-    init(limits: ControlServer.Limits, count: ConnectionCount, log: Logger, dispatch: @escaping ControlServer.Dispatch)
-    {
-        self.limits = limits
-        self.count = count
-        self.log = log
-        self.dispatch = dispatch
-    }
-
-    func channelActive(context: ChannelHandlerContext) {
-        hasEntered = count.enter()
-        guard hasEntered else {
-            log.warning("control_refused", metadata: ["reason": "too many connections"])
-            state = .closed
-            context.close(promise: nil)
-            return
-        }
-        state = .collecting(context.channel.allocator.buffer(capacity: 512))
-        let channel = context.channel
-        deadline = context.eventLoop.scheduleTask(in: limits.timeout) { channel.close(promise: nil) }
-    }
-
-    func channelInactive(context: ChannelHandlerContext) {
-        deadline?.cancel()
-        if hasEntered { count.leave() }
-        hasEntered = false
-        state = .closed
-    }
-
-    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
-        guard case .collecting(var line) = state else { return }
-        state = .idle
-        var bytes = unwrapInboundIn(data)
-        guard let length = bytes.readableBytesView.firstIndex(of: UInt8(ascii: "\n")).map({ $0 - bytes.readerIndex })
-        else {
-            line.writeBuffer(&bytes)
-            guard line.readableBytes <= ControlRequest.longest else {
-                answer(ControlAnswer(CommandError.usage("the request is too long")), context)
-                return
-            }
-            state = .collecting(line)
-            return
-        }
-        if var head = bytes.readSlice(length: length) { line.writeBuffer(&head) }
-        run(line, context)
-    }
-
-    func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        context.close(promise: nil)
-    }
-
-    private func run(_ line: ByteBuffer, _ context: ChannelHandlerContext) {
-        deadline?.cancel()
-        guard line.readableBytes <= ControlRequest.longest,
-            let request = ControlCoding.decode(ControlRequest.self, line.readableBytesView)
-        else {
-            answer(ControlAnswer(CommandError.usage("the request makes no sense")), context)
-            return
-        }
-        state = .answering
-        log.debug("control", metadata: ["command": "\(request)"])
-        let channel = context.channel
-        Task { [dispatch] in
-            let answer = await dispatch(request)
-            guard let line = try? ControlCoding.line(answer) else {
-                channel.close(promise: nil)
-                return
-            }
-            channel.writeAndFlush(ByteBuffer(bytes: line)).whenComplete { _ in channel.close(promise: nil) }
-        }
-    }
-
-    private func answer(_ answer: ControlAnswer, _ context: ChannelHandlerContext) {
-        deadline?.cancel()
-        state = .answering
-        guard let line = try? ControlCoding.line(answer) else {
-            context.close(promise: nil)
-            return
-        }
-        let channel = context.channel
-        context.writeAndFlush(wrapOutboundOut(ByteBuffer(bytes: line))).whenComplete { _ in channel.close(promise: nil)
-        }
     }
 }

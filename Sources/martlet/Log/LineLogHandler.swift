@@ -1,10 +1,9 @@
 import Foundation
 import Logging
 import ModuleKit
-import Synchronization
 import XMPPServer
 
-/// Writes each event as one line to standard error: `time`, `level`, `event`, then the metadata by name.
+/// Makes each event a line: `time`, `level`, `event`, then the metadata by name.
 ///
 /// Whatever a value holds, a line stays one line and one set of fields: control characters, quotes and invisible
 /// formatting are escaped, long values are cut, and a metadata key cannot take the place of one of the three fields.
@@ -15,17 +14,18 @@ struct LineLogHandler: LogHandler {
     var logLevel: Logger.Level
 
     private let format: LogConfig.Format
-    private let output: LogOutput
+    private let write: @Sendable ([UInt8]) -> Void
     private let now: @Sendable () -> Timestamp
 
+    /// - Parameter write: takes a line with its end. Called by whoever logs, event loops for example: must not wait.
     init(
-        level: Logger.Level, format: LogConfig.Format, output: LogOutput = .standardError,
-        now: @escaping @Sendable () -> Timestamp = Self.wallClock
+        level: Logger.Level, format: LogConfig.Format, now: @escaping @Sendable () -> Timestamp = Self.wallClock,
+        write: @escaping @Sendable ([UInt8]) -> Void
     ) {
         logLevel = level
         self.format = format
-        self.output = output
         self.now = now
+        self.write = write
     }
 
     subscript(metadataKey key: String) -> Logger.Metadata.Value? {
@@ -43,37 +43,13 @@ struct LineLogHandler: LogHandler {
         line.add("level", event.level.rawValue)
         line.add("event", event.message.description)
         for (key, value) in fields.sorted(by: { $0.key < $1.key }) { line.add(metadata: key, value) }
-        output.write(line.finished())
+        write(line.finished())
     }
 
     @Sendable static func wallClock() -> Timestamp {
         var time = timespec()
         clock_gettime(CLOCK_REALTIME, &time)
         return Timestamp(milliseconds: Int64(time.tv_sec) &* 1000 &+ Int64(time.tv_nsec) / 1_000_000)
-    }
-}
-
-/// Where lines go. One write per line, so that lines of several threads never mix.
-final class LogOutput: Sendable {
-    static let standardError = LogOutput { bytes in
-        var rest = bytes[...]
-        while !rest.isEmpty {
-            let count = rest.withUnsafeBytes { Foundation.write(STDERR_FILENO, $0.baseAddress, $0.count) }
-            if count < 0, errno == EINTR { continue }
-            // Nobody can be told.
-            guard count > 0 else { return }
-            rest = rest.dropFirst(count)
-        }
-    }
-
-    private let sink: Mutex<@Sendable ([UInt8]) -> Void>
-
-    init(_ sink: @escaping @Sendable ([UInt8]) -> Void) {
-        self.sink = Mutex(sink)
-    }
-
-    func write(_ line: [UInt8]) {
-        sink.withLock { $0(line) }
     }
 }
 

@@ -20,6 +20,8 @@ final class CertificateWatch: Sendable {
     }
 
     private let config: Mutex<ServerConfig>
+    /// When they were last looked at, soonest first.
+    private let found = Mutex<[Expiry]>([])
     private let log: Logger
     private let task = Mutex<Task<Void, Never>?>(nil)
 
@@ -28,12 +30,15 @@ final class CertificateWatch: Sendable {
         self.log = log
     }
 
-    func begin() {
+    /// - Parameter expiries: what the config's certificates say now.
+    func begin(_ expiries: [Expiry]) {
+        tell(expiries)
         task.withLock { task in
             task = Task { [weak self] in
-                while !Task.isCancelled {
-                    self?.look()
-                    try? await Task.sleep(for: Self.interval)
+                while (try? await Task.sleep(for: Self.interval)) != nil {
+                    guard let config = self?.config.withLock({ $0 }) else { return }
+                    let expiries = await FileWork.run { Self.expiries(config) }
+                    self?.tell(expiries)
                 }
             }
         }
@@ -43,12 +48,13 @@ final class CertificateWatch: Sendable {
         task.withLock { $0?.cancel() }
     }
 
-    func use(_ config: ServerConfig) {
+    func use(_ config: ServerConfig, _ expiries: [Expiry]) {
         self.config.withLock { $0 = config }
-        look()
+        tell(expiries)
     }
 
-    private func look(now: time_t = time(nil)) {
+    private func tell(_ expiries: [Expiry], now: time_t = time(nil)) {
+        found.withLock { $0 = expiries }
         for expiry in expiries where expiry.days(from: now) < Self.notice {
             log.warning(
                 "certificate_expires",
@@ -58,17 +64,16 @@ final class CertificateWatch: Sendable {
         }
     }
 
-    /// Soonest first.
-    var expiries: [Expiry] {
-        let hosts = config.withLock { $0.hosts }
-        return hosts.compactMap { host in
+    /// Reads the certificates. Soonest first; those that cannot be read are left out.
+    static func expiries(_ config: ServerConfig) -> [Expiry] {
+        config.hosts.compactMap { host in
             host.certificate.flatMap { CertificateCheck.expiry($0) }.map { Expiry(host: host.name, time: $0) }
         }.sorted { ($0.time, $0.host) < ($1.time, $1.host) }
     }
 
     /// For `status`.
     var rows: [[String]] {
-        guard let first = expiries.first else { return [] }
+        guard let first = found.withLock({ $0.first }) else { return [] }
         let days = first.days(from: time(nil))
         return [["certificate_expires_first", "\(Self.date(first.time)) \(first.host) (\(days) days)"]]
     }
