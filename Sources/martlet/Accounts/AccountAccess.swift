@@ -129,11 +129,13 @@ struct OfflineAccounts: AccountAccess {
         .text(try await lines(host) { $0 }.joined(separator: "\n"))
     }
 
-    /// Of a password with devices only the account's own one: nothing else can be brought to another server.
+    /// Of a password with devices only the account's own one: nothing else can be brought to another server. An account
+    /// without one is a comment.
     func export(host: String?) async throws(CommandError) -> CommandOutput {
         let lines = try await lines(host) { address, credentials in
             let own = CredentialList(stored: credentials).credentials.filter(\.device.isEmpty)
-            return own.isEmpty ? nil : ([address] + own.map(\.keys.text)).joined(separator: " ")
+            guard own.isEmpty else { return ImportLine.text(address, own.map(\.keys)) }
+            return "# \(address) has no password that another server could take over"
         }
         return .text(lines.joined(separator: "\n"))
     }
