@@ -7,7 +7,7 @@ internal import ModuleKit
 /// Each opening writes a fresh number both into the database and, with the number of the database's file, into the lock
 /// file beside it. A copy does not have what the lock file says: a backup is marked, an older file has an older number,
 /// and a directory that was copied whole has other files. A renewal too many costs clients a full answer each; nothing
-/// tells a machine that was set back as a whole (docs/OPERATIONS.md).
+/// here tells a machine that was set back as a whole (docs/OPERATIONS.md).
 enum Lineage {
     /// Marks a copy, so that whoever opens it knows. A copy from before there were epochs needs no mark.
     static func markAsCopy(_ connection: Connection) throws(StorageError) {

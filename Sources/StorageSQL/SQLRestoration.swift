@@ -14,7 +14,7 @@ public final class SQLRestoration {
     private let lock: Int32
     private var path: String { file.path }
 
-    /// What the copy is called until it has the database's name.
+    /// The end of the copy's name until it has that of the database.
     public static let suffix = ".restored"
     private static let suffixes = ["", "-wal", "-journal", "-shm"]
 

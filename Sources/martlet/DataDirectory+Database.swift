@@ -77,7 +77,7 @@ extension DataDirectory {
         try requireDatabase()
         let isReadable = { (path: String) in geteuid() == 0 || access(path, R_OK) == 0 }
         if Self.isMissing(secret.path) || isReadable(secret.path) { _ = try requireSecret() }
-        // Reading a database in WAL takes files beside it.
+        // A reader of a database in WAL makes files beside it.
         guard isReadable(databasePath), access(path, W_OK) == 0 else { return }
         do {
             try SQLStorage.examine(SQLOptions(path: databasePath))
@@ -104,6 +104,7 @@ extension DataDirectory {
         guard !hasDatabase else {
             guard try secret.read() == nil else { throw .exists("\(databasePath) exists already; nothing was changed") }
             _ = try secret.readOrMake()
+            try PartialDirectory.sync(path)
             giveToOwner()
             return "made a new secret in \(path)"
         }

@@ -215,7 +215,7 @@ import XMPPServer
     @Test func `is restored once more where the first attempt was killed`() async throws {
         try await setUp()
         let copy = await backUp()
-        // What a kill leaves before the database has its name, without a server there and after --force.
+        // As a kill leaves it before the database has its name: in an empty place, and over other data.
         for isFresh in [true, false] {
             if isFresh { try FileManager.default.removeItem(atPath: data.path) }
             try data.create()

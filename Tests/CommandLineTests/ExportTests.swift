@@ -19,7 +19,7 @@ private let largeKeys = HashFunction.allCases.map { hash in
         storedKey: key, serverKey: key)
 }
 
-/// What an export writes an import reads: every account that there can be, or an error with the line's number.
+/// An import reads every line that an export writes, for every account that there can be.
 @Suite struct `An export` {
     private let hosts: Set = ["localhost"]
 

@@ -1,6 +1,7 @@
 """Backups as an operator and as clients see them: what is not whole is refused, and a restore confuses no client."""
 
 import asyncio
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -17,7 +18,7 @@ ROSTER = "jabber:iq:roster"
 
 
 def serve(server) -> tuple[int, str]:
-    """What a server says that must not start."""
+    """The exit code and the words of a server that must not start."""
     done = subprocess.run(server.command(), capture_output=True, text=True, timeout=20)
     return done.returncode, done.stderr
 
@@ -66,6 +67,42 @@ def test_a_backup_that_was_killed_is_said_to_be_one_and_goes_with_the_next(own, 
     code, out, error = run(own, "backup", str(tmp_path / "tuesday"))
     assert code == 0 and f"{left} was removed: a backup that did not end had left it" in error
     assert [path.name for path in tmp_path.iterdir()] == ["tuesday"]
+
+
+def steps(server, log, *arguments: str) -> list[str]:
+    """The syncs and renames of a command, in their order: `sync PATH`, `rename PATH`."""
+    calls = "trace=fsync,fdatasync,rename,renameat,renameat2"
+    subprocess.run(
+        ["strace", "-f", "-y", "-qq", "-e", calls, "-o", str(log), str(martlet.binary()), *arguments,
+         "-c", str(server.config_file)], check=True, capture_output=True, timeout=60,
+    )
+    found = []
+    for line in log.read_text().splitlines():
+        if sync := re.search(r"sync\(\d+<(.*?)>\) += 0", line):
+            found.append(f"sync {sync[1]}")
+        elif rename := re.search(r'rename\w*\(.*"(.*?)".*\) += 0', line):
+            found.append(f"rename {rename[1]}")
+    return found
+
+
+@pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not installed")
+def test_a_backup_and_a_restore_are_synced_before_they_get_their_names(own, tmp_path):  # noqa: F811
+    copy, data = tmp_path / "copy", own.data
+    partial = f"{copy}.martlet-partial"
+    done = steps(own, tmp_path / "log", "backup", str(copy))
+    named = done.index(f"rename {copy}")
+    # SQLite syncs the directory as well, for its journal.
+    assert done[named - 1] == f"sync {partial}" and done[named - 2] == f"rename {partial}/secret"
+    assert {f"sync {partial}/martlet.db", f"sync {partial}/secret.new"} <= set(done[:named - 2])
+    assert f"sync {tmp_path}" in done[named:]
+
+    done = steps(own, tmp_path / "log", "restore", str(copy), "--force")
+    named = done.index(f"rename {data}/martlet.db")
+    assert done[named - 2:] == [
+        f"rename {data}/secret", f"sync {data}", f"rename {data}/martlet.db", f"sync {data}"]
+    assert {f"sync {data}/martlet.db.restored", f"sync {data}/secret.restored.new"} <= set(done[:named])
+    aside = next(index for index, step in enumerate(done) if step.startswith(f"rename {data}/replaced-"))
+    assert done[aside - 1].startswith(f"sync {data}/replaced-") and done[aside + 1] == f"sync {data}" and aside < named
 
 
 def test_a_restore_that_was_killed_is_run_again(own, tmp_path):  # noqa: F811

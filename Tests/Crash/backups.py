@@ -5,8 +5,8 @@ Every trial has two kills. First a backup of the busy server gets SIGKILL. If so
 restored to a second server, which must start and have every account and every message that was acknowledged before the
 backup began. If nothing has, what is left has to be refused by `restore` and to go with the next backup. Then a restore
 of a whole backup gets SIGKILL, in an empty place or over the data of another server, which was stopped or killed. After
-it there is the old data, whole, or the new data, whole, or none: then `check` says so and the restore is run again. What
-stood there before and is aside has to be whole too.
+it there is the old data, whole, or the new data, whole, or none: then `check` says so and the restore is run again. Old
+data that was put aside has to be whole too.
 
 Exit code 0: all of it held. 1: otherwise.
 """
@@ -16,6 +16,7 @@ import asyncio
 import os
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -33,7 +34,7 @@ from support.rawclient import Client  # noqa: E402
 READERS = [f"reader{number}" for number in range(3)]
 SENDERS = [f"sender{number}" for number in range(2)]
 CONFIG = {"modules": {"offline": {"limit": 100_000}}, "auth": {"iterations": 4096}}
-# What makes copying take a while.
+# Count and bytes of messages that make copying take a while.
 FILLER = 1500, 4000
 PARTIAL = ".martlet-partial"
 # Seconds without a message after which no more are waited for.
@@ -49,12 +50,16 @@ def command(server, *arguments: str) -> list[str]:
     return [str(martlet.binary()), *arguments, "-c", str(server.config_file)]
 
 
+async def in_thread(work):
+    """The servers go on being talked to meanwhile."""
+    return await asyncio.get_running_loop().run_in_executor(None, work)
+
+
 async def run(server, *arguments: str, input: str = "") -> tuple[int, str]:
     """One command to its end: exit code, and what it said."""
-    process = await asyncio.create_subprocess_exec(
-        *command(server, *arguments), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    out, _ = await asyncio.wait_for(process.communicate(input.encode()), 60)
-    return process.returncode, out.decode(errors="replace")
+    done = await in_thread(lambda: subprocess.run(
+        command(server, *arguments), input=input.encode(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=60))
+    return done.returncode, done.stdout.decode(errors="replace")
 
 
 class Clock:
@@ -72,16 +77,12 @@ class Clock:
 
     async def killed(self, chance: random.Random, server, *arguments: str) -> bool:
         """The same, killed at a moment of it; false if it had ended."""
-        process = await asyncio.create_subprocess_exec(
-            *command(server, *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL)
+        process = await in_thread(lambda: subprocess.Popen(
+            command(server, *arguments), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
         # Most of the time goes by before the first file is touched.
         await asyncio.sleep(self.seconds[arguments[0]] * chance.choice((chance.random(), chance.uniform(0.4, 1.1))))
-        was_running = process.returncode is None
-        if was_running:
-            process.kill()
-        await process.wait()
-        return was_running
+        process.kill()
+        return await in_thread(process.wait) == -signal.SIGKILL
 
 
 class Load:
@@ -117,7 +118,7 @@ class Load:
             number = ids.stop
             await self.send(client, [
                 self.message(random.choice(READERS), f"{client.user}-{n}", random.choice((50, 500))) for n in ids])
-            await asyncio.sleep(0.03)
+            await asyncio.sleep(0.15)
 
     async def add_account(self, name: str) -> None:
         code, out = await run(self.server, "account", "add", f"{name}@{self.server.domain}", input="a secret of it\n")
@@ -137,7 +138,7 @@ class Load:
 
 
 class Books:
-    """What had been acknowledged at one moment."""
+    """Messages and accounts that had been acknowledged at one moment."""
 
     def __init__(self, messages: set[str], accounts: set[str]) -> None:
         self.messages, self.accounts = messages, accounts
@@ -178,17 +179,14 @@ class Trials:
         self.folder = self.busy.folder / "backups"
         self.folder.mkdir()
         self.load, self.clock, self.counts = Load(self.busy), Clock(), Counter()
-        # What the second server's data holds: nothing of ours as yet.
+        # The content of the second server's data: nothing of ours as yet.
         self.held: Books | None = None
-
-    async def in_thread(self, work) -> None:
-        await asyncio.get_running_loop().run_in_executor(None, work)
 
     async def begin(self) -> None:
         users = {name: f"password-of-{name}" for name in READERS + SENDERS}
         self.busy.add_accounts(users)
         self.second.passwords = users
-        await self.in_thread(self.busy.start)
+        await in_thread(self.busy.start)
         await self.load.begin()
         whole = self.folder / "first"
         for server, arguments in ((self.busy, ("backup", str(whole))), (self.second, ("restore", str(whole), "--force"))):
@@ -238,11 +236,11 @@ class Trials:
 
     async def starts_with(self, books: Books, what: str) -> None:
         """The second server starts and has all of it; then it ends in one way or another."""
-        await self.in_thread(self.second.start)
+        await in_thread(self.second.start)
         await books.compare(self.second, what)
         # The messages were fetched; the accounts are there.
         self.held = Books(set(), books.accounts)
-        await self.in_thread(random.choice((self.second.kill, self.second.stop)))
+        await in_thread(random.choice((self.second.kill, self.second.stop)))
         for path in self.second.data.glob("replaced-*"):
             shutil.rmtree(path)
 
@@ -283,7 +281,7 @@ class Trials:
         await self.starts_with(books, "the restored data")
 
     async def look_aside(self) -> None:
-        """What was put aside has its name only when it is whole."""
+        """A directory with old data has its name only when it is whole."""
         for path in self.second.data.glob("replaced-*"):
             if path.name.endswith(PARTIAL):
                 continue

@@ -39,7 +39,7 @@ import Testing
         let epoch = try await run()
         let storage = try SQLStorage.open(SQLOptions(path: path))
         _ = try await storage.submit([.put("m", OwnerID(1), key: "k", value: [2])])
-        // What a kill would leave: the database with its log and its lock file.
+        // As a kill would leave it: the database with its log and its lock file.
         let other = TemporaryDirectory()
         for suffix in ["", "-wal", ".lock"] {
             try FileManager.default.createDirectory(atPath: other.path + "/d", withIntermediateDirectories: true)
@@ -111,7 +111,7 @@ import Testing
         #expect(unlink(path + ".lock") == 0)
         // Room for the lock file and the index of the log, none for the log.
         try Data().write(to: URL(fileURLWithPath: path + ".lock"))
-        FileManager.default.createFile(atPath: small.path + "/filler", contents: nil)
+        try Data().write(to: URL(fileURLWithPath: small.path + "/filler"))
         let filler = try FileHandle(forWritingTo: URL(fileURLWithPath: small.path + "/filler"))
         while (try? filler.write(contentsOf: [UInt8](repeating: 0, count: 4096))) != nil {}
         let size = try filler.offset()

@@ -80,7 +80,7 @@ enum ImportLine: Equatable, Sendable {
         self = .keys(jid, keys)
     }
 
-    /// - Parameter word: What stands before the first white space.
+    /// - Parameter word: the text before the first white space.
     private static func comment(_ word: String, _ rest: String, _ hosts: Set<String>) -> ImportLine {
         guard let address = BareJID(word), !address.local.isEmpty, !rest.isEmpty,
             hosts.contains(address.domain) || rest.hasPrefix("SCRAM-")

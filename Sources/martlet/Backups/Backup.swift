@@ -13,7 +13,7 @@ struct Backup {
     /// Blocks while it copies, whether a server runs or not. The directory must not exist, so that no copy is ever
     /// overwritten; it gets its name when everything in it is copied, checked and synced.
     ///
-    /// - Returns: What backups that were killed had left beside it; it is removed now.
+    /// - Returns: The directories of killed backups that were beside it and are removed now.
     func write(to directory: String) throws(CommandError) -> [String] {
         guard directory.hasPrefix("/") else { throw .usage("the directory needs an absolute path") }
         guard !PartialDirectory.isPartial(directory) else {

@@ -4,25 +4,25 @@ import ModuleKit
 /// A directory that gets its name when it is complete and synced, so that one of that name always is. Until then it is
 /// `NAME.martlet-partial` beside it, locked by the process that fills it.
 ///
-/// What a killed process leaves under that name is known by it, and by the lock that nobody holds; the next one that
-/// works in the same place removes it. Only for the files of a data directory: anything else in it stays.
+/// A killed process leaves its directory under that name, and nobody holds the lock any more; the next process that
+/// works in the same place removes it. Only the files of a data directory are removed: one with anything else stays.
 final class PartialDirectory {
     static let suffix = ".martlet-partial"
-    /// What may be in one.
+    /// The files that may be in one.
     private static let files = [
         "martlet.db", "martlet.db-wal", "martlet.db-shm", "martlet.db-journal", "secret", "secret.new",
     ]
 
     private let name: String
     private let descriptor: Int32
-    /// Where it is while it is filled.
+    /// The place of the files until the end.
     let path: String
 
     private init(_ name: String, _ path: String, _ descriptor: Int32) {
         (self.name, self.path, self.descriptor) = (name, path, descriptor)
     }
 
-    /// - Parameter name: an absolute path; of what `clear(beside:)` has left over nothing may be in the way.
+    /// - Parameter name: an absolute path. Call `clear(beside:)` first, which removes the rest of an earlier attempt.
     /// - Throws: `.exists` if there is something of this name, or somebody is making it.
     static func make(_ name: String) throws(CommandError) -> PartialDirectory {
         guard !isThere(name) else { throw .exists("\(name) exists already") }
@@ -47,7 +47,7 @@ final class PartialDirectory {
     /// Its files must be synced already.
     func finish() throws(CommandError) {
         let parent = (name as NSString).deletingLastPathComponent
-        // Where the name was taken meanwhile this fails, unless by an empty directory, of which nothing is lost.
+        // This fails if the name was taken meanwhile, unless by an empty directory, of which nothing is lost.
         guard Self.sync(descriptor), rename(path, name) == 0 else {
             throw CommandError("\(path) cannot be finished: \(systemError())")
         }
@@ -65,12 +65,12 @@ final class PartialDirectory {
         close(descriptor)
     }
 
-    // MARK: What was left
+    // MARK: Leftovers
 
     /// Whether the name is that of a directory which was not finished.
     static func isPartial(_ path: String) -> Bool { path.hasSuffix(suffix) }
 
-    /// Removes what killed processes have left in the directory of `name`. Gives the paths.
+    /// Removes the directories that killed processes have left beside `name`. Gives their paths.
     static func clear(beside name: String) -> [String] {
         let parent = (name as NSString).deletingLastPathComponent
         let names = (try? FileManager.default.contentsOfDirectory(atPath: parent)) ?? []

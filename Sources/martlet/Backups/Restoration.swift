@@ -77,8 +77,8 @@ struct Restoration {
         return secret
     }
 
-    /// A name of a directory that sorts by time. What restores that were killed have left of such directories is
-    /// removed: the old files are still in their places then.
+    /// A name of a directory that sorts by time. Unfinished directories of killed restores are removed: the old files
+    /// are still in their places then.
     private func asidePath() throws(CommandError) -> String {
         let stamp = now.description.replacingOccurrences(of: ":", with: "")
         let path = "\(data.path)/replaced-\(stamp)"
