@@ -10,7 +10,9 @@ MAKEFLAGS += --no-builtin-rules
 RELEASE := -c release --static-swift-stdlib -Xswiftc -enforce-exclusivity=unchecked
 SWIFT_BUILD := swift build $(RELEASE) --quiet
 PYTEST := .venv/bin/python -m pytest
-CRASH := .venv/bin/python Tests/Crash/crash.py --quiet
+# Kills of the server, then of backups and restores.
+CRASH = .venv/bin/python Tests/Crash/crash.py --quiet --trials $(TRIALS) && \
+	.venv/bin/python Tests/Crash/backups.py --trials $(TRIALS)
 SWIFT_SOURCES := Package.swift Sources Modules Tests
 # Kills of `make crash`, seeds of the simulator in `make nightly`.
 TRIALS ?= 200
@@ -64,8 +66,8 @@ bench: build-all ## Measure beside a byte relay (PEERS=1: and beside ejabberd an
 bench-quick: build-all
 	@BENCH_QUICK=1 BENCH_SECONDS=1 scripts/bench/bench.py --only chat-100,login --json .build/bench-quick.json
 
-crash: build-all deps-test ## Kill the server TRIALS times under load and count what is lost
-	@$(CRASH) --trials $(TRIALS)
+crash: build-all deps-test ## Kill server, backups and restores TRIALS times under load and count what is lost
+	@$(CRASH)
 
 fuzz: deps ## Make up hostile inputs for each of Tests/Fuzz, FUZZ_SECONDS=30 long
 	@scripts/fuzz
@@ -89,7 +91,7 @@ nightly: build-all deps-test ## The long runs: sanitizers, an hour of each fuzz 
 	@ASAN_OPTIONS=detect_leaks=0 scripts/unit --sanitize=address --scratch-path .build-asan
 	@SIMULATOR_SEEDS=$(SEEDS) scripts/unit -c release -Xswiftc -enable-testing --scratch-path .build-sim --filter Simulator
 	@FUZZ_SECONDS=3600 scripts/fuzz
-	@$(CRASH) --trials $(TRIALS)
+	@$(CRASH)
 	@echo "nightly: all passed"
 
 clean: ## Remove what was built

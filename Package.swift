@@ -100,9 +100,9 @@ let package = Package(
         test(
             "CommandLineTests",
             [
-                "martlet", "ModuleKit", "XMPPServer", "XMPPStream", "StorageMemory", logging, nio("NIOCore"),
-                nio("NIOPosix"),
-            ]),
+                "martlet", "ModuleKit", "XMPPServer", "XMPPStream", "StorageMemory", "StorageSQL", logging,
+                nio("NIOCore"), nio("NIOPosix"),
+            ] + grdb),
         test(
             "XMPPTransportTests",
             [

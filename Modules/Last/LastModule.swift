@@ -13,8 +13,7 @@ public struct LastModule: Module {
         guard let contacts = host.find((any ContactService).self) else { return }
         host.feature(.lastActivity, at: [.host, .domain, .account])
         host.iq(.get, .lastActivity, "query", at: [.host, .domain], from: .anyone) { request in
-            let (now, start) = (request.kernel.wallClock, request.kernel.startTime)
-            return LastSeen.answer(seconds: (now.milliseconds - start.milliseconds) / 1000)
+            LastSeen.answer(seconds: request.kernel.uptime.components.seconds)
         }
         // Anyone may ask and not everyone is told: XEP-0012 §4 wants strangers to hear `forbidden`. They hear it of
         // names that nobody has as well, so that they do not find out which ones there are.

@@ -60,15 +60,23 @@ struct LastSeen: Equatable {
         } then: { result in
             switch result {
             case .success(let bytes):
-                // Nobody has ever been here.
-                guard let seen = bytes.flatMap(LastSeen.init(stored:)) else {
-                    return responder.answer(.failure(.itemNotFound))
-                }
-                let age = (now.milliseconds - seen.time.milliseconds) / 1000
+                // Nobody has ever been here, or nobody knows when.
+                guard let seen = bytes.flatMap(LastSeen.init(stored:)), let age = seconds(from: seen.time, to: now)
+                else { return responder.answer(.failure(.itemNotFound)) }
                 responder.answer(.success(answer(seconds: age, seen.status)))
             case .failure: responder.answer(.failure(.resourceConstraint))
             }
         }
+    }
+
+    /// How far a clock may have been set back since, and the answer is still a moment ago.
+    private static let slack: Int64 = 300
+
+    /// Nil: one of the two clocks was wrong, or the stamp is of the future; what they differ by means nothing then.
+    static func seconds(from time: Timestamp, to now: Timestamp) -> Int64? {
+        guard time.isPlausible, now.isPlausible else { return nil }
+        let seconds = (now.milliseconds - time.milliseconds) / 1000
+        return seconds < -slack ? nil : max(0, seconds)
     }
 
     static func answer(seconds: Int64, _ status: String = "") -> Element {

@@ -61,7 +61,7 @@ struct Registered: Sendable {
         let fields = try RegistrationFields(request.payload)
         guard let name = fields.name, let password = fields.password else { throw .badRequest }
         guard JID.prepared(local: name) == account.local else { throw .notAllowed.saying("not your own name") }
-        try options.rules.check(password)
+        try options.rules.check(password, of: account)
         // By its number, which is short whatever its name is.
         let key = session.account.owner?.description ?? ""
         guard changes.take(key, within: options.changes, at: request.kernel.wallClock) else {

@@ -46,7 +46,7 @@ struct Registration: Sendable {
             throw .notAcceptable.saying("name and password are needed")
         }
         let address = try options.rules.address(name, at: request.host)
-        try options.rules.check(password)
+        try options.rules.check(password, of: address)
         // Before the name is looked up: neither guessing names nor deriving keys is free.
         guard limiter.take(request.peer.network, within: options.attempts, at: request.kernel.wallClock) else {
             throw .resourceConstraint.saying("too many registrations; try again later")

@@ -18,11 +18,20 @@ struct RegistrationFields {
             name = try form.text("username")
             password = try form.text("password")
         } else {
-            name = query.first("username", .register)?.text
-            password = query.first("password", .register)?.text
+            name = try Self.only("username", in: query)
+            password = try Self.only("password", in: query)
         }
         if name?.isEmpty == true { name = nil }
         if password?.isEmpty == true { password = nil }
+    }
+
+    private static func only(_ name: StaticString, in query: ElementView) throws(StanzaError) -> String? {
+        var text: String?
+        for child in query.children where child.isNamed(name, .register) {
+            guard text == nil else { throw .notAcceptable.saying("the \(name) stands there twice") }
+            text = child.text
+        }
+        return text
     }
 
     /// XEP-0077 §13.4 (XEP-0068): to make an account, or to change its password.

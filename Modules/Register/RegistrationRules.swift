@@ -55,10 +55,13 @@ struct RegistrationRules: Hashable, Sendable {
         return address
     }
 
-    /// - Throws: `not-acceptable` for one that is too short.
-    func check(_ password: String) throws(StanzaError) {
+    /// - Throws: `not-acceptable` for one that is too short, or is the account's own name or address.
+    func check(_ password: String, of account: BareJID) throws(StanzaError) {
         guard password.unicodeScalars.count >= shortestPassword else {
             throw .notAcceptable.saying("the password needs at least \(shortestPassword) characters")
+        }
+        guard !account.isSpelled(by: password) else {
+            throw .notAcceptable.saying("the password must not be the name of the account")
         }
     }
 }

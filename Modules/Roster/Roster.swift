@@ -43,9 +43,10 @@ final class Roster: Weighed {
 
     /// - Parameters:
     ///   - owner: whose roster it is.
+    ///   - epoch: of the storage that the rows are from.
     ///   - rows: ascending by the bytes of the key.
-    init(of owner: OwnerID, rows: [(key: String, value: [UInt8])]) {
-        versions = RosterVersions(owner: owner)
+    init(of owner: OwnerID, in epoch: StorageEpoch, rows: [(key: String, value: [UInt8])]) {
+        versions = RosterVersions(owner: owner, in: epoch)
         entries.reserveCapacity(rows.count)
         text.reserveCapacity(rows.reduce(0) { $0 + $1.key.utf8.count + $1.value.count })
         for row in rows {

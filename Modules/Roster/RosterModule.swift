@@ -25,9 +25,11 @@ public struct RosterModule: Module {
     static let store: StoreName = "roster"
 
     private let options: Options
+    private let epoch: StorageEpoch
 
     public init(_ options: Options, in host: HostContext) {
         self.options = options
+        epoch = host.storage.epoch
     }
 
     public func install(on host: inout HostBuilder) {
@@ -35,8 +37,9 @@ public struct RosterModule: Module {
         // RFC 6121 §2.6.1 and §3.4.
         host.streamFeature(Element("ver", .rosterVersioning))
         host.streamFeature(Element("sub", .preApproval))
+        let epoch = epoch
         host.loadAccount(Roster.self) { snapshot, owner throws(StorageError) in
-            Moved(Roster(of: owner, rows: try snapshot.entries(Self.store, owner)))
+            Moved(Roster(of: owner, in: epoch, rows: try snapshot.entries(Self.store, owner)))
         }
         host.received.add(.admit, on: .iq.of(.get, .set).with(.roster)) { event in
             mayAsk(event.envelope.stanza, event.session.address.bare)

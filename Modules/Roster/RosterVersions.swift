@@ -3,13 +3,14 @@ internal import ModuleKit
 /// The versions of one roster (RFC 6121 §2.6): each change that clients see has a number, and an item has that of its
 /// last one. What a client missed are the items with numbers above that of the version it has.
 ///
-/// A version is the owner's number and that of the change, so that none of another account of the same name is taken
-/// for one of this.
+/// A version is the storage's epoch, the owner's number and that of the change: none of another account of the same
+/// name is taken for one of this, and none from after a backup that was put back for one from before.
 struct RosterVersions {
     /// Removed items that are remembered, so that a client that was away hears that they are gone; each is an address
     /// and a few bytes.
     static let mostRemoved = 100
 
+    private let epoch: StorageEpoch
     private let owner: OwnerID
     private(set) var last: Int64 = 0
     /// What was removed up to this one may be forgotten.
@@ -17,9 +18,12 @@ struct RosterVersions {
     /// Given to changes that are not on disk yet.
     private var open: Set<Int64> = []
 
-    init(owner: OwnerID) {
-        self.owner = owner
+    init(owner: OwnerID, in epoch: StorageEpoch) {
+        (self.epoch, self.owner) = (epoch, owner)
     }
+
+    /// What a version of this roster begins with.
+    private var prefix: String { "\(epoch).\(owner)." }
 
     /// All changes up to it are on disk and pushed; later ones may be as well.
     var current: Int64 { open.min().map { $0 - 1 } ?? last }
@@ -27,13 +31,13 @@ struct RosterVersions {
     var text: String { text(of: current) }
 
     /// The version in which this change was the last one.
-    func text(of revision: Int64) -> String { "\(owner).\(min(revision, current))" }
+    func text(of revision: Int64) -> String { "\(prefix)\(min(revision, current))" }
 
     /// The number of a version of this roster; nil: of no such, or of one that it has forgotten.
     func number(of text: String) -> Int64? {
-        let parts = text.split(separator: ".", omittingEmptySubsequences: false)
-        guard parts.count == 2, parts[0] == owner.description, let number = Int64(parts[1]), number >= floor,
-            number <= last
+        let prefix = prefix.utf8
+        guard text.utf8.starts(with: prefix), let number = Int64(Substring(text.utf8.dropFirst(prefix.count))),
+            number >= floor, number <= last
         else { return nil }
         return number
     }

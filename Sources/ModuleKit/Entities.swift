@@ -94,8 +94,8 @@ extension Account {
 public protocol Kernel: AnyObject {
     var loopIndex: Int { get }
     var wallClock: Timestamp { get }
-    /// When the server was started.
-    var startTime: Timestamp { get }
+    /// How long the server has been running, whatever the time of day was set to meanwhile.
+    var uptime: Duration { get }
     var storage: any StorageBackend { get }
 
     /// Sends a stanza on its way. `from` and `to` must be set.

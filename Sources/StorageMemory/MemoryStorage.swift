@@ -34,18 +34,20 @@ public final class MemoryStorage: StorageBackend {
     private let state: Mutex<State>
     private let executor: any JobExecutor
     private let marks: StorageMarks
+    public let epoch: StorageEpoch
 
     /// An empty storage.
     ///
     /// - Parameter marks: A mutation counts as a row; bytes do not count.
     public convenience init(executor: any JobExecutor = QueueExecutor(), marks: StorageMarks = StorageMarks()) {
-        self.init(MemoryData(), executor, marks)
+        self.init(MemoryData(), executor, marks, StorageEpoch(1))
     }
 
-    private init(_ data: MemoryData, _ executor: any JobExecutor, _ marks: StorageMarks) {
+    private init(_ data: MemoryData, _ executor: any JobExecutor, _ marks: StorageMarks, _ epoch: StorageEpoch) {
         state = Mutex(State(data: data))
         self.executor = executor
         self.marks = marks
+        self.epoch = epoch
     }
 
     // MARK: StorageBackend
@@ -140,12 +142,18 @@ public final class MemoryStorage: StorageBackend {
             state.untold.removeAll()
             return state.data
         }
-        return MemoryStorage(data, executor ?? self.executor, marks)
+        return MemoryStorage(data, executor ?? self.executor, marks, epoch)
     }
 
     /// What is found when the storage is opened again, to be called after `close()`.
     public func reopened(executor: (any JobExecutor)? = nil) -> MemoryStorage {
-        MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks)
+        MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks, epoch)
+    }
+
+    /// What is found when a backup of this moment is put back: the same rows in another epoch.
+    public func restored(executor: (any JobExecutor)? = nil) -> MemoryStorage {
+        let next = StorageEpoch(epoch.rawValue + 1)
+        return MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks, next)
     }
 
     /// Batches that are submitted and not committed.

@@ -211,8 +211,6 @@ struct DatabaseFile {
             throw .damaged("\(path) is cut off: \(size) of \(expected) bytes are there")
         }
         guard options.verification == .full else { return }
-        let check = try connection.prepare("PRAGMA quick_check(1)")
-        defer { connection.finalizeStatements() }
-        if try check.step(), check.text(0) != "ok" { throw .damaged("\(path) is damaged: \(check.text(0))") }
+        try connection.quickCheck(path)
     }
 }

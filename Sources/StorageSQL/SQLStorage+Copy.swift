@@ -4,7 +4,8 @@ public import ModuleKit
 
 extension SQLStorage {
     /// Copies a database to a new file as it is at one moment, also while a process has it open: it goes on writing
-    /// meanwhile. Reads the copy once more to see that it is whole. Blocks; not for an event loop.
+    /// meanwhile. Reads the copy once more to see that it is whole, and syncs it; syncing its directory is the caller's.
+    /// The copy is marked as one, so that it gets an epoch of its own when it is opened. Blocks; not for an event loop.
     ///
     /// - Throws: `.full`; `.damaged` if what would be copied is not ours or not whole; `.failed` with the reason. There
     ///   is no copy then.
@@ -13,16 +14,39 @@ extension SQLStorage {
         // Made here, for its mode.
         let descriptor = Glibc.open(copy, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { throw .failed("cannot make \(copy): \(String(cString: strerror(errno)))") }
-        Glibc.close(descriptor)
+        defer { Glibc.close(descriptor) }
         do {
             let source = try file.openReader()
             let target = try DatabaseQueue(path: copy)
             try source.backup(to: target)
-            try target.inDatabase { try verify(try Connection($0), path) }
+            try target.inDatabase { database in
+                let connection = try Connection(database)
+                try verify(connection, path)
+                try Lineage.markAsCopy(connection)
+            }
             try target.close()
             try source.close()
+            guard fsync(descriptor) == 0 else {
+                throw errno == ENOSPC || errno == EDQUOT ? StorageError.full : .failed("cannot sync \(copy)")
+            }
         } catch {
             for suffix in ["", "-journal", "-wal", "-shm"] { unlink(copy + suffix) }
+            throw file.named(error)
+        }
+    }
+
+    /// Looks whether there is a whole database of ours, also while a process has it open. Changes nothing, and reads a
+    /// few pages however large it is. Blocks; not for an event loop.
+    ///
+    /// - Throws: `.damaged` if it is empty, lacks a table, is newer than us or not ours; `.failed` with the reason.
+    public static func examine(_ options: SQLOptions) throws(StorageError) {
+        let file = try DatabaseFile(options)
+        guard try file.state() != .absent else { throw .damaged("\(options.path) is missing") }
+        do {
+            let reader = try file.openReader()
+            _ = try reader.inDatabase { try Schema.examine(Connection($0)) }
+            try reader.close()
+        } catch {
             throw file.named(error)
         }
     }
@@ -33,8 +57,18 @@ extension SQLStorage {
         guard identity == Schema.applicationID else {
             throw .damaged("\(path) is not a database of Martlet (application id \(identity))")
         }
-        let check = try copy.prepare("PRAGMA quick_check(1)")
-        defer { copy.finalizeStatements() }
-        if try check.step(), check.text(0) != "ok" { throw .damaged("\(path) is damaged: \(check.text(0))") }
+        _ = try Schema.examine(copy)
+        try copy.quickCheck(path)
+    }
+}
+
+extension Connection {
+    /// Reads every page.
+    ///
+    /// - Parameter name: of what is read, for the error.
+    func quickCheck(_ name: String) throws(StorageError) {
+        let check = try prepare("PRAGMA quick_check(1)")
+        defer { finalizeStatements() }
+        if try check.step(), check.text(0) != "ok" { throw .damaged("\(name) is damaged: \(check.text(0))") }
     }
 }

@@ -10,6 +10,7 @@ public import ModuleKit
 public final class SQLStorage: StorageBackend {
     private let journal: Journal
     private let options: SQLOptions
+    public let epoch: StorageEpoch
 
     /// Opens the database, and makes it if there is none and the options do not forbid it.
     ///
@@ -66,28 +67,31 @@ public final class SQLStorage: StorageBackend {
             state = .present(hasLog: false)
         }
         let database = try file.openWriter()
+        let epoch: StorageEpoch
         do {
-            try database.inDatabase { database in
+            epoch = try database.inDatabase { database in
                 let connection = try Connection(database)
                 if state == .present(hasLog: true) {
                     let pages = try file.recover(connection)
                     if pages > 0 { options.report(.recovered(pages: pages)) }
                 }
-                let version = try Schema.migrate(connection, internals.migrations)
+                let version = try Schema.examine(connection, internals.migrations)
                 if version < internals.migrations.count {
+                    _ = try Schema.migrate(connection, internals.migrations)
                     options.report(.migrated(from: version, to: internals.migrations.count))
                 }
                 try file.verify(connection, internals.migrations)
+                return try Lineage.take(connection, file, lock)
             }
         } catch {
             try? database.close()
             throw file.named(error)
         }
-        return try start(file, lock, database, internals)
+        return try start(file, lock, database, epoch, internals)
     }
 
     private static func start(
-        _ file: DatabaseFile, _ lock: Int32, _ database: DatabaseQueue, _ internals: Internals
+        _ file: DatabaseFile, _ lock: Int32, _ database: DatabaseQueue, _ epoch: StorageEpoch, _ internals: Internals
     ) throws(StorageError) -> SQLStorage {
         let options = file.options
         let timekeeper = Timekeeper(interval: min(max(options.readTimeout / 10, .milliseconds(5)), .milliseconds(500)))
@@ -119,12 +123,13 @@ public final class SQLStorage: StorageBackend {
             journal.close {}
             throw .failed("cannot start a thread")
         }
-        return SQLStorage(journal, options)
+        return SQLStorage(journal, options, epoch)
     }
 
-    private init(_ journal: Journal, _ options: SQLOptions) {
+    private init(_ journal: Journal, _ options: SQLOptions, _ epoch: StorageEpoch) {
         self.journal = journal
         self.options = options
+        self.epoch = epoch
     }
 
     deinit {

@@ -65,7 +65,16 @@ enum Schema {
             body INTEGER NOT NULL,
             PRIMARY KEY (owner, store, id)
         ) STRICT, WITHOUT ROWID;
+        """,
+        // Zeros are for a database that nobody has opened (see `Lineage`).
         """
+        CREATE TABLE lineage (
+            id INTEGER PRIMARY KEY CHECK (id = 1),
+            epoch INTEGER NOT NULL,
+            opened INTEGER NOT NULL
+        ) STRICT;
+        INSERT INTO lineage (id, epoch, opened) VALUES (1, 0, 0);
+        """,
     ]
 
     /// Brings the database to the newest version, each step whole or not at all. Gives the version it had.
@@ -73,13 +82,7 @@ enum Schema {
     /// - Throws: `.damaged` if the database is newer than these migrations.
     static func migrate(_ connection: Connection, _ migrations: [String] = migrations) throws(StorageError) -> Int {
         let version = Int(try connection.number("PRAGMA user_version"))
-        guard version >= 0, version <= migrations.count else {
-            throw .damaged(
-                """
-                the database has schema \(version), this Martlet knows schemas up to \(migrations.count): \
-                it was written by a newer one
-                """)
-        }
+        guard version >= 0, version <= migrations.count else { throw tooNew(version, migrations) }
         for step in version..<migrations.count {
             try connection.execute("BEGIN IMMEDIATE")
             do throws(StorageError) {
@@ -93,6 +96,27 @@ enum Schema {
             }
         }
         return version
+    }
+
+    /// Looks whether what is there is what the migrations up to its version made, before anything is done with it.
+    /// Gives the version, 1 or more.
+    ///
+    /// - Throws: `.damaged`, with the table that is missing. A database gets its name when it is complete: one without
+    ///   a version has lost its content, and must not become an empty one.
+    static func examine(_ connection: Connection, _ migrations: [String] = migrations) throws(StorageError) -> Int {
+        let version = Int(try connection.number("PRAGMA user_version"))
+        guard version > 0 else { throw .damaged("the schema is damaged: there is none, and so no tables") }
+        guard version <= migrations.count else { throw tooNew(version, migrations) }
+        try verify(connection, Array(migrations.prefix(version)))
+        return version
+    }
+
+    private static func tooNew(_ version: Int, _ migrations: [String]) -> StorageError {
+        .damaged(
+            """
+            the database has schema \(version), this Martlet knows schemas up to \(migrations.count): \
+            it was written by a newer one
+            """)
     }
 
     /// Compares what is there with what the migrations make. What an operator added beside it does not matter.

@@ -40,6 +40,11 @@ public final class BareJID: Sendable {
         }
     }
 
+    /// Whether a text is this address or its local part, in any spelling: such a password is the first that is guessed.
+    public func isSpelled(by text: String) -> Bool {
+        !local.isEmpty && (JID.prepared(local: text) == local || BareJID(text) == self)
+    }
+
     convenience init?(_ parts: AddressParts) {
         guard let (local, domain) = Self.prepared(parts) else { return nil }
         self.init(canonicalLocal: local, domain: domain)

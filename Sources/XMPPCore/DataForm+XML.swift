@@ -30,7 +30,8 @@ extension DataForm {
     /// Reads an `<x xmlns='jabber:x:data'/>`.
     ///
     /// - Throws: `bad-request` for what is no form, for an unknown kind and for a field without a name (XEP-0004 §3.2);
-    ///   `not-acceptable` for several values in a field that says it takes one, and for more than the limits allow.
+    ///   `not-acceptable` for several values in a field that says it takes one, for a field that is sent in twice, and
+    ///   for more than the limits allow.
     public init(_ element: ElementView, limits: Limits = .usual) throws(StanzaError) {
         guard element.isNamed("x", .dataForms), let kind = element.attribute("type").flatMap(Kind.init(rawValue:))
         else { throw .badRequest.saying("not a data form") }
@@ -47,6 +48,12 @@ extension DataForm {
             case "item": items.append(try Self.fields(of: child, &budget))
             default: break
             }
+        }
+        guard kind == .submit else { return }
+        // XEP-0004 §3.2: a field is known by its name. With two of one name, two readers might read two things.
+        var names: Set<String> = []
+        for name in fields.compactMap(\.name) where !names.insert(name).inserted {
+            throw .notAcceptable.saying("a field stands in the form twice")
         }
     }
 

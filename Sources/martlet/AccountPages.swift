@@ -58,13 +58,14 @@ struct AccountPages: TextPages {
     }
 
     /// Addresses with the keys of their passwords, as `account import` reads them. Of a password with devices only the
-    /// account's own one: nothing else can be brought to another server.
+    /// account's own one: nothing else can be brought to another server. An account without one is a comment.
     static func export(
         _ storage: any StorageBackend, hosts: [HostConfig], host: String?
     ) throws(CommandError) -> AccountPages {
         try AccountPages(storage, hosts: hosts, host: host) { address, credentials in
             let own = CredentialList(stored: credentials).credentials.filter(\.device.isEmpty)
-            return own.isEmpty ? nil : ([address] + own.map(\.keys.text)).joined(separator: " ")
+            guard own.isEmpty else { return ImportLine.text(address, own.map(\.keys)) }
+            return "# \(address) has no password that another server could take over"
         }
     }
 }

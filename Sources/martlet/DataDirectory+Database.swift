@@ -5,6 +5,8 @@ import StorageSQL
 /// The database of the directory and the secret beside it: whether they are there, and how they come to be.
 extension DataDirectory {
     var secret: SecretFile { SecretFile(path: path + "/secret") }
+    /// The secret of a restore that is under way.
+    var newSecret: SecretFile { SecretFile(path: secret.path + SQLRestoration.suffix) }
 
     /// Only `martlet setup` and `martlet restore` make a database: an empty one in the place of a lost one, or in a
     /// directory that somebody has mistyped, would be taken for the real one.
@@ -19,6 +21,13 @@ extension DataDirectory {
                 """)
         }
         guard Self.isMissing(databasePath) else { return }
+        guard !isRestoreOpen else {
+            throw .unavailable(
+                """
+                \(databasePath) is missing: a restore did not end. Run it again: `martlet restore DIRECTORY`\
+                \(hasLog ? " --force" : "")
+                """)
+        }
         if hasLog {
             throw .unavailable(
                 """
@@ -40,7 +49,42 @@ extension DataDirectory {
         return stat(databasePath + "-wal", &file) == 0 && file.st_size > 0
     }
 
+    /// A restore has left its copies; it was killed, or it is under way.
+    private var isRestoreOpen: Bool {
+        !Self.isMissing(databasePath + SQLRestoration.suffix) || !Self.isMissing(newSecret.path)
+    }
+
     var hasDatabase: Bool { !Self.isMissing(databasePath) }
+
+    /// - Throws: `.unavailable` if there is none, or it is none: a server that made another one unasked would answer
+    ///   for unknown names differently, and nobody would hear that something was lost.
+    func requireSecret() throws(CommandError) -> [UInt8] {
+        guard let bytes = try secret.read() else {
+            throw .unavailable(
+                """
+                \(secret.path) is missing: put the one of a backup in its place, or have `martlet setup --data` make a \
+                new one; names that nobody has answer differently then
+                """)
+        }
+        return bytes
+    }
+
+    /// Looks at everything that a server needs of the directory, as far as this process may read it, and changes
+    /// nothing.
+    ///
+    /// - Throws: `.unavailable` with what is missing or damaged.
+    func examine() throws(CommandError) {
+        try requireDatabase()
+        let isReadable = { (path: String) in geteuid() == 0 || access(path, R_OK) == 0 }
+        if Self.isMissing(secret.path) || isReadable(secret.path) { _ = try requireSecret() }
+        // A reader of a database in WAL makes files beside it.
+        guard isReadable(databasePath), access(path, W_OK) == 0 else { return }
+        do {
+            try SQLStorage.examine(SQLOptions(path: databasePath))
+        } catch {
+            throw OfflineAccounts.explain(error)
+        }
+    }
 
     /// Not there; what cannot be looked at may be.
     private static func isMissing(_ path: String) -> Bool {
@@ -48,14 +92,23 @@ extension DataDirectory {
         return stat(path, &file) != 0 && (errno == ENOENT || errno == ENOTDIR)
     }
 
-    /// Makes what a server needs: the directory, an empty database and the secret. For `martlet setup` alone.
+    /// Makes what a server needs: the directory, an empty database and the secret; only the secret if there is a
+    /// database without one. For `martlet setup` alone. Says what was made.
     ///
-    /// - Throws: `.exists` if there is a database; nothing is changed then.
-    func setUp() throws(CommandError) {
+    /// - Throws: `.exists` if both are there; nothing is changed then.
+    @discardableResult
+    func setUp() throws(CommandError) -> String {
         try create()
         let lock = try lock()
-        guard !hasDatabase else { throw .exists("\(databasePath) exists already; nothing was changed") }
-        if hasLog { try requireDatabase() }
+        defer { withExtendedLifetime(lock) {} }
+        guard !hasDatabase else {
+            guard try secret.read() == nil else { throw .exists("\(databasePath) exists already; nothing was changed") }
+            _ = try secret.readOrMake()
+            try PartialDirectory.sync(path)
+            giveToOwner()
+            return "made a new secret in \(path)"
+        }
+        if hasLog || isRestoreOpen { try requireDatabase() }
         _ = try secret.readOrMake()
         do {
             try SQLStorage.make(SQLOptions(path: databasePath))
@@ -63,6 +116,6 @@ extension DataDirectory {
             throw OfflineAccounts.explain(error)
         }
         giveToOwner()
-        withExtendedLifetime(lock) {}
+        return "made a new database in \(path)"
     }
 }

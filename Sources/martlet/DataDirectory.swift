@@ -49,7 +49,8 @@ struct DataDirectory: Sendable {
 
     /// What is in the directory, but for what only a running server makes.
     private static let files = [
-        "martlet.lock", "martlet.db", "martlet.db-wal", "martlet.db-shm", "martlet.db.lock", "secret",
+        "martlet.lock", "martlet.db", "martlet.db-wal", "martlet.db-shm", "martlet.db.lock", "martlet.db.restored",
+        "secret", "secret.restored",
     ]
 
     /// Gives what root has made here to the directory's owner: the server runs as that one, and could not start when

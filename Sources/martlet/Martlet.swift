@@ -86,8 +86,8 @@ struct Check: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         abstract: "Check the config, the certificates and data it names, and the DNS records of its hosts.",
         discussion: """
-            Prints every error as `file:line: key: reason` and ends with 1 if there is one, with 69 if there is no \
-            database. What DNS lacks is no error.
+            Prints every error as `file:line: key: reason` and ends with 1 if there is one, with 69 if \
+            database or secret are missing or damaged. What DNS lacks is no error.
             """)
 
     @OptionGroup var config: ConfigOption
@@ -99,8 +99,7 @@ struct Check: AsyncParsableCommand {
         for warning in file.warnings { Terminal.writeError("\(warning) (warning)") }
         let data = DataDirectory(path: file.config.data)
         for warning in Permissions.warnings(data) { Terminal.writeError("\(warning) (warning)") }
-        try data.requireDatabase()
-        if geteuid() == 0 || access(data.secret.path, R_OK) == 0 { _ = try data.secret.read() }
+        try data.examine()
         if dns {
             if let notes = DNSCheck().notes(file.config) {
                 for note in notes { Terminal.writeError("\(note) (warning)") }

@@ -26,7 +26,7 @@ struct SecretFile: Sendable {
             throw .unavailable(
                 """
                 \(path) has \(data.count) bytes and must have \(Self.length): put the one of a backup in its place, or \
-                remove it, and the server makes a new one
+                remove it, and `martlet setup --data` makes a new one
                 """)
         }
         return Array(data)

@@ -29,7 +29,7 @@ struct Serve: AsyncParsableCommand {
         let file = try ConfigFile.load(path, further: ConfigFile.lookAround)
         let directory = DataDirectory(path: file.config.data)
         try directory.requireDatabase()
-        _ = try directory.secret.read()
+        let secret = try directory.requireSecret()
         let log = Self.makeLog(file.config.log)
         file.logWarnings(log)
         try Self.checkDescriptors()
@@ -44,7 +44,7 @@ struct Serve: AsyncParsableCommand {
         let begin = ContinuousClock.now
         let storage = try Wiring.openStorage(file.config, log: log)
         do {
-            let server = try await Wiring.startServer(file.config, storage: storage, log: log)
+            let server = try await Wiring.startServer(file.config, storage: storage, secret: secret, log: log)
             directory.giveToOwner()
             let process = ServerProcess(path: path, server: server, log: log)
             try await process.run(in: directory, since: begin)

@@ -29,12 +29,12 @@ enum Wiring {
 
     /// Starts the kernel and its transport, and opens every listener.
     static func startServer(
-        _ config: ServerConfig, storage: any StorageBackend, log: Logger
+        _ config: ServerConfig, storage: any StorageBackend, secret: [UInt8], log: Logger
     ) async throws -> any RunningServer {
         let group = TransportGroup(loops: config.loops)
         do {
             let server = try await Server.start(
-                config: config, storage: storage, secret: try DataDirectory(path: config.data).secret.readOrMake(),
+                config: config, storage: storage, secret: secret,
                 modules: StandardModules.all,
                 loops: group.loops, log: log)
             let process = MartletServer(config: config, server: server, group: group, storage: storage, log: log)

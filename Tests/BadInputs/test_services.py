@@ -74,6 +74,42 @@ def test_line_34_a_flood_of_registrations_is_bounded(server):
     asyncio.run(scene())
 
 
+@pytest.mark.config({"modules": {"register": {"per_address": 1000}}})
+@pytest.mark.parametrize("fields", [
+    [("username", "twice"), ("username", "twice"), ("password", "long enough")],
+    [("username", "twice"), ("password", "long enough"), ("password", "even longer")],
+    [("username", "twice"), ("password", "twiceTWICE"), ("username", "twicetwice")],
+    [("username", "Twicetwice"), ("password", "twiceTWICE")],
+    [("username", "twice"), ("password", "TWICE@{domain}")],
+])
+def test_line_34_a_registration_that_says_something_twice_or_its_name_as_the_password_is_refused(server, fields):
+    fields = [(name, value.format(domain=server.domain)) for name, value in fields]
+
+    async def scene():
+        elements = "".join(f"<{name}>{value}</{name}>" for name, value in fields)
+        form = "".join(f"<field var='{name}'><value>{value}</value></field>" for name, value in fields)
+        client = await outside(server)
+        for content in (elements, f"<x xmlns='jabber:x:data' type='submit'>{form}</x>"):
+            assert await refusal(client, "set", f"<query xmlns='{REGISTER}'>{content}</query>") == "not-acceptable"
+        assert await register(client, f"once-{len(elements)}") is None
+        client.cut()
+        # Who has an account does not get such a password either.
+        alice = await here(server, "alice")
+        for password in ("ALICE", alice.bare, "Alice@" + alice.domain.upper()):
+            content = f"<username>alice</username><password>{password}</password>"
+            assert await refusal(alice, "set", f"<query xmlns='{REGISTER}'>{content}</query>") == "not-acceptable"
+        await alice.close()
+
+    asyncio.run(scene())
+    assert not run_list(server, "twice@")
+
+
+def run_list(server, start: str) -> list[str]:
+    """Accounts whose address begins so."""
+    return [line for line in server.run("account", "list", "-c", str(server.config_file)).splitlines()
+            if line.startswith(start)]
+
+
 @pytest.mark.config({"modules": {"register": {}, "version": {}}})
 def test_line_34_names_that_look_like_others_are_refused(server):
     async def scene():

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import martlet
-from support.rawclient import Client, Failure, show
+from support.rawclient import Client, Failure, condition, show
 
 pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own database")
 
@@ -163,6 +163,39 @@ def test_line_37_half_of_the_last_log_frame_is_no_loss(fresh):
         file.write(os.urandom(2000))
     fresh.start()
     assert asyncio.run(fetch(fresh)) == list(range(20))
+
+
+@pytest.mark.parametrize("stamp", [0, 86_400_000, 1_700_000_000_000, 9_000_000_000_000_000])
+def test_line_37_a_stay_that_a_wrong_clock_has_stamped_is_no_answer(fresh, stamp):
+    """Of such a stamp a client would hear that somebody was away for 56 years."""
+    fresh.start()
+
+    async def ask() -> str:
+        alice = await Client(fresh, "alice", "home", transport="plain").login()
+        answer = await alice.iq("get", "<query xmlns='jabber:iq:last'/>", to=f"bob@{fresh.domain}")
+        await alice.close()
+        error = answer.find("{jabber:client}error")
+        return condition(error) if error is not None else answer[0].get("seconds")
+
+    async def befriend() -> None:
+        alice, bob = [await Client(fresh, user, "home", transport="plain").login() for user in ("alice", "bob")]
+        await alice.available()
+        await bob.available()
+        alice.send(f"<presence to='{bob.bare}' type='subscribe'/>")
+        await bob.take(lambda event: event.get("type") == "subscribe", "the request")
+        bob.send(f"<presence to='{alice.bare}' type='subscribed'/>")
+        await alice.take(lambda event: event.get("from") == bob.jid, "what the approval lets her see")
+        await bob.close()
+        await alice.close()
+
+    asyncio.run(befriend())
+    assert int(asyncio.run(ask())) < 60
+    fresh.stop()
+    with closing(sqlite3.connect(database(fresh))) as connection, connection:
+        changed = connection.execute("UPDATE map SET value = ? WHERE key = 'seen'", (f"{stamp}\0bye".encode(),))
+        assert changed.rowcount == 2
+    fresh.start()
+    assert asyncio.run(ask()) == "item-not-found"
 
 
 def test_line_37_two_servers_on_one_directory_are_refused(fresh):

@@ -94,92 +94,6 @@ import XMPPServer
         #expect(SQLReport.migrated(from: 0, to: 1).description == "new database, schema 1")
     }
 
-    // MARK: Restoring
-
-    private func backUp() async -> String {
-        let copy = directory.path + "/copy"
-        #expect(await Martlet.run(["backup", copy, "-c", config]) == 0)
-        return copy
-    }
-
-    private func restore(_ copy: String, _ flags: String...) async -> Int32 {
-        await Martlet.run(["restore", copy, "-c", config] + flags)
-    }
-
-    @Test func `comes back from a backup, secret included`() async throws {
-        await setUp()
-        try await add("romeo")
-        let secret = try data.secret.read()
-        let copy = await backUp()
-        try FileManager.default.removeItem(atPath: data.path)
-        #expect(await restore(copy) == 0)
-        #expect(try await accounts() == ["romeo"])
-        #expect(try data.secret.read() == secret)
-        #expect(Permissions.warnings(data) == [])
-        #expect(await Martlet.run(["check", "-c", config] + ending) == 0)
-    }
-
-    @Test func `is never overwritten: what was there is kept aside, its log too`() async throws {
-        await setUp()
-        try await add("romeo")
-        let copy = await backUp()
-        try await add("juliet")
-        #expect(await restore(copy) == 3)
-        // The log of another database, as a server leaves one that was killed.
-        try Data("not of the backup".utf8).write(to: URL(fileURLWithPath: data.databasePath + "-wal"))
-        #expect(await restore(copy, "--force") == 0)
-        #expect(!FileManager.default.fileExists(atPath: data.databasePath + "-wal"))
-        #expect(try await accounts() == ["romeo"])
-        let names = try FileManager.default.contentsOfDirectory(atPath: data.path)
-        let aside = try #require(names.first { $0.hasPrefix("replaced-") })
-        #expect(
-            try FileManager.default.contentsOfDirectory(atPath: "\(data.path)/\(aside)").sorted()
-                == ["martlet.db", "martlet.db-wal"])
-        #expect(!names.contains { $0.contains(".restored") })
-    }
-
-    @Test func `is brought back where only a log was left`() async throws {
-        await setUp()
-        try await add("romeo")
-        let copy = await backUp()
-        unlink(data.databasePath)
-        try Data("left over".utf8).write(to: URL(fileURLWithPath: data.databasePath + "-wal"))
-        #expect(await restore(copy) == 3)
-        #expect(await restore(copy, "--force") == 0)
-        #expect(try await accounts() == ["romeo"])
-    }
-
-    @Test(arguments: ["empty", "foreign", "damaged", "newer", "missing", "secret"])
-    func `is left alone by a backup that is no good`(_ kind: String) async throws {
-        await setUp()
-        try await add("romeo")
-        let copy = await backUp()
-        let path = copy + "/martlet.db"
-        switch kind {
-        case "missing": unlink(path)
-        case "empty": truncate(path, 0)
-        case "secret": try Data([1]).write(to: URL(fileURLWithPath: copy + "/secret"))
-        default:
-            let handle = try FileHandle(forUpdating: URL(fileURLWithPath: path))
-            // The application's number, the schema's number, or a page of rows.
-            try handle.seek(toOffset: kind == "foreign" ? 68 : kind == "newer" ? 60 : 8192)
-            try handle.write(contentsOf: [UInt8](repeating: 0x77, count: kind == "damaged" ? 16_384 : 4))
-            try handle.close()
-        }
-        #expect(await restore(copy, "--force") != 0)
-        #expect(try await accounts() == ["romeo"])
-        let names = try FileManager.default.contentsOfDirectory(atPath: data.path)
-        #expect(!names.contains { $0.hasPrefix("replaced-") || $0.contains(".restored") })
-    }
-
-    @Test func `is not replaced under a running server`() async throws {
-        await setUp()
-        let copy = await backUp()
-        let lock = try data.lock()
-        #expect(await restore(copy, "--force") == 69)
-        withExtendedLifetime(lock) {}
-    }
-
     // MARK: The secret, and who may read what
 
     @Test(arguments: [0, 31, 33, 2_000_000])
@@ -193,8 +107,17 @@ import XMPPServer
         // It is not replaced unasked.
         #expect(try Data(contentsOf: URL(fileURLWithPath: data.secret.path)) == secret)
         unlink(data.secret.path)
+        for command in [["serve"], ["check"] + ending, ["backup", directory.path + "/copy"]] {
+            #expect(await Martlet.run(command + ["-c", config]) == 69)
+        }
+        #expect(throws: CommandError.self) { try data.requireSecret() }
+        // Only when it is asked for is another one made, and the database stays.
+        let before = try Data(contentsOf: URL(fileURLWithPath: data.databasePath))
+        #expect(await Martlet.run(["setup", "--data", "-c", config]) == 0)
         #expect(await Martlet.run(["check", "-c", config] + ending) == 0)
-        #expect(try data.secret.readOrMake().count == 32)
+        #expect(try data.requireSecret().count == 32)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: data.databasePath)) == before)
+        #expect(await Martlet.run(["setup", "--data", "-c", config]) == 3)
     }
 
     @Test func `is told of when others may read it`() async throws {

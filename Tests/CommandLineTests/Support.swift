@@ -1,4 +1,5 @@
 import Foundation
+import GRDB
 import XMPPServer
 
 @testable import martlet
@@ -35,4 +36,13 @@ enum HostConfigs {
         // Right by the tests of the config.
         return try! ConfigFile.parse(text, file: "martlet.yml").config.hosts[0]
     }()
+}
+
+/// What somebody does to a database by hand.
+enum SQL {
+    static func execute(_ text: String, _ path: String) throws {
+        let queue = try DatabaseQueue(path: path)
+        try queue.inDatabase { try $0.execute(sql: text) }
+        try queue.close()
+    }
 }

@@ -209,3 +209,60 @@ def test_no_password_is_logged(own):
     assert not logs_in(own, "romeo", "unmistakable too", "PLAIN")
     own.stop()
     assert "unmistakable" not in own.log.read_text()
+
+
+@pytest.mark.parametrize("when", ["while it runs", "before it starts"])
+def test_every_name_survives_an_export_and_an_import(own, tmp_path, when):
+    names = ["#alice", "#", "\\#alice", "a;b,c=d", "{x}|y", "jürgen", "#語", "#" + "ü" * 511, "z" * 1023]
+    lines = [f'"{name}@{own.domain}" secret of {number}' for number, name in enumerate(names)]
+    if when == "while it runs":
+        own.start()
+    own.import_lines(lines)
+    code, exported, error = run(own, "account", "export")
+    assert code == 0 and len(exported.splitlines()) == len(names), error
+    listed = run(own, "account", "list")[1]
+    assert sorted(listed.splitlines()) == sorted(f"{name}@{own.domain}" for name in names)
+    other = martlet.make()
+    try:
+        if when == "while it runs":
+            other.start()
+        file = tmp_path / "exported"
+        file.write_text(exported)
+        code, out, error = run(other, "account", "import", str(file))
+        assert code == 0 and out.startswith(f"{len(names)} accounts imported"), error
+        assert run(other, "account", "list")[1] == listed
+        assert run(other, "account", "export")[1] == exported
+        if not other.running:
+            other.start()
+        assert logs_in(other, "#alice", "secret of 0")
+        # As it was written before there were quotes.
+        file.write_text(exported.replace('"', ""))
+        code, out, error = run(other, "account", "import", str(file))
+        hidden = sum(name.startswith("#") for name in names)
+        assert code == 1 and f"{hidden} lines are wrong" in out
+        assert error.count("it may be a comment or the account #") == hidden
+        line = 1 + exported.splitlines().index(next(line for line in exported.splitlines() if line.startswith('"#alice@')))
+        assert f"{file}:{line}: it may be a comment or the account #alice@" in error
+    finally:
+        other.remove()
+
+
+@pytest.mark.parametrize("when", ["while it runs", "before it starts"])
+def test_the_own_name_is_no_password(own, when):
+    if when == "while it runs":
+        own.start()
+    benvolio = f"benvolio@{own.domain}"
+    for password in ("benvolio", "BENVOLIO", benvolio, benvolio.upper()):
+        code, out, error = run(own, "account", "add", benvolio, input=f"{password}\n")
+        assert code == 64 and "the password is the account's own name" in error and not out
+    assert run(own, "account", "add", benvolio, input="another one\n")[0] == 0
+    assert run(own, "account", "password", benvolio, input="Benvolio\n")[0] == 64
+    # Who comes from another server is not locked out, and the operator hears of it.
+    file = own.folder / "moved"
+    file.write_text(f"tybalt@{own.domain} tybalt\nparis@{own.domain} a better one\n")
+    code, out, error = run(own, "account", "import", str(file))
+    assert code == 0 and "1 have their own name as the password" in out
+    assert f"{file}:1: tybalt@{own.domain} has its own name as the password" in error
+    if not own.running:
+        own.start()
+    assert logs_in(own, "benvolio", "another one") and logs_in(own, "tybalt", "tybalt")

@@ -152,4 +152,38 @@ import XMPPServer
         #expect(probed?.first("query", .lastActivity)?[attribute: "seconds"] == "600")
         await server.stop()
     }
+
+    /// Romeo hears of Juliet's last stay with this stamp on disk: the seconds, or the condition of the error.
+    private func answer(_ stamp: Int64) async throws -> String {
+        let (server, romeo, juliet) = try await friends()
+        juliet.end()
+        server.settle()
+        let memory = server.memory
+        let owner = await server.pump {
+            try? await memory.read([]) { snapshot throws(StorageError) in
+                try snapshot.account(host: "example.org", local: "juliet")?.owner
+            }
+        }
+        let juliets = try #require(owner ?? nil)
+        server.storage.submit([.put("last", juliets, key: "seen", value: Array("\(stamp)\0bye".utf8))]) { _ in }
+        server.settle()
+        defer { server.crash() }
+        do {
+            return try romeo.ask(server, "get", query, to: "juliet@example.org")?[attribute: "seconds"] ?? "nothing"
+        } catch {
+            return (error as? Refusal)?.condition ?? "\(error)"
+        }
+    }
+
+    @Test(arguments: [0, 1, 86_400_000, 1_767_225_599_999, 7_258_118_400_000, 253_402_300_799_999, 1 << 52])
+    func `of a stay that was stamped by a clock that was wrong nothing is known`(_ stamp: Int64) async throws {
+        #expect(try await answer(stamp) == "item-not-found")
+    }
+
+    @Test func `a clock that was set back a little is no matter, one that was set back far is`() async throws {
+        let now = ManualClock().wallClock.milliseconds
+        #expect(try await answer(now - 5_000) == "5")
+        #expect(try await answer(now + 5_000) == "0")
+        #expect(try await answer(now + 86_400_000) == "item-not-found")
+    }
 }

@@ -78,6 +78,35 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `a form that says something twice is not acceptable, whatever it says`() async throws {
+        let server = try await server()
+        let stranger = outside(server)
+        let name = fields("bill", "long enough")
+        let good: KeyValuePairs = ["username": "bill", "password": "long enough"]
+        for content in [
+            form(["username": "bill", "username": "bill", "password": "long enough"]),
+            form(["username": "bill", "password": "long enough", "username": "mallory"]),
+            form(["username": "bill", "password": "long enough", "password": "other than that"]),
+            form(["username": "bill", "password": "long enough", "password": ""]),
+            form(["username": "bill", "password": "long enough", "email": "a", "email": "b"]),
+            form([
+                "FORM_TYPE": "jabber:iq:register", "FORM_TYPE": "urn:other", "username": "b", "password": "long enough",
+            ]),
+            name + "<username>bill</username>", "<password>another one</password>" + name, name + "<password/>",
+        ] {
+            #expect(stranger.refusal(server, "set", query(content)) == "not-acceptable", "\(content)")
+        }
+        #expect(await server.status("register_made") == 0)
+        // So is a new password.
+        let romeo = inside(server, "romeo@example.org/orchard")
+        let change = fields("romeo", "a new password") + "<password>a newer password</password>"
+        #expect(romeo.refusal(server, "set", query(change)) == "not-acceptable")
+        #expect(inside(server, "romeo@example.org/street").phase == .ready)
+        // What the form has beside elements of the same name counts alone.
+        #expect(stranger.refusal(server, "set", query(fields("x", "y") + form(good))) == nil)
+        await server.stop()
+    }
+
     // MARK: Elsewhere
 
     @Test func `who makes accounts on the web sends strangers there, and takes none here`() async throws {

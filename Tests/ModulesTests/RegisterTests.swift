@@ -93,6 +93,28 @@ import Testing
         await server.stop()
     }
 
+    @Test func `the name of the account is no password, in no spelling, with the host or without`() async throws {
+        let server = try await server(["shortest": "1", "per_address": "100"])
+        let stranger = outside(server)
+        for password in [
+            "balthasar", "Balthasar", "BALTHASAR", "ｂａｌｔｈａｓａｒ", "balthasar@example.org", "BALTHASAR@Example.ORG.",
+        ] {
+            let request = form("Balthasar", password)
+            #expect(stranger.refusal(server, "set", request) == "not-acceptable", "\(password)")
+        }
+        stranger.send("<iq type='set' id='x'>\(form("balthasar", "balthasar"))</iq>")
+        server.settle()
+        let text = stranger.inbox.last?.first("error", .client)?.elements.last?.text
+        #expect(text == "the password must not be the name of the account")
+        for password in ["balthasar1", "balthasar@example.net", "example.org", "balthasar@example.org/x"] {
+            let romeo = inside(server, "romeo@example.org/orchard")
+            #expect(romeo.refusal(server, "set", form("romeo", "ROMEO")) == "not-acceptable")
+            let request = form("a\(password.count)", password)
+            #expect(outside(server).refusal(server, "set", request) == nil, "\(password)")
+        }
+        await server.stop()
+    }
+
     @Test func `missing fields are not acceptable, and nobody is there to be removed`() async throws {
         let server = try await server()
         let stranger = outside(server)

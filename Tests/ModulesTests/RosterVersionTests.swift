@@ -45,7 +45,8 @@ import Testing
         let same = try fetch(server, romeo, version)
         #expect(same.roster == nil)
         #expect(same.pushes.isEmpty)
-        for other in ["", "nonsense", "1.2.3", "99.1", version + "0", "-1", "1.-1", "1.99999999999999999999"] {
+        let old = version.split(separator: ".").dropFirst().joined(separator: ".")
+        for other in ["", "nonsense", old, "99.1", version + "0", "-1", "1.1.-1", "1.1.99999999999999999999", "1.1."] {
             #expect(try contacts(fetch(server, romeo, other).roster).count == 3, "\(other)")
         }
         await server.stop()
@@ -125,6 +126,31 @@ import Testing
         #expect(roster != nil)
         #expect(contacts(roster).isEmpty)
         await server.stop()
+    }
+
+    @Test func `a version from after a backup that was put back brings everything`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        func edit(_ server: TestServer, _ client: TestClient, _ names: [String]) throws -> String {
+            for name in names { client.send(set("<item jid='\(name)@example.net'/>")) }
+            server.settle()
+            return try #require(try fetch(server, client, nil).roster?[attribute: "ver"])
+        }
+        let before = try edit(server, romeo, ["a", "b", "c"])
+        let backup = server.memory.restored()
+        // The client sees contacts that the backup does not have, and then the server goes back and goes on.
+        let after = try edit(server, romeo, ["gone1", "gone2"])
+        await server.stop()
+        let next = try await TestServer(standardModules, memory: backup)
+        let again = try next.login("romeo@example.org/orchard")
+        let now = try edit(next, again, ["new1", "new2", "new3"])
+        for version in [before, after] {
+            let all = try fetch(next, again, version)
+            #expect(contacts(all.roster) == ["a", "b", "c", "new1", "new2", "new3"].map { "\($0)@example.net" })
+            #expect(all.pushes.isEmpty)
+        }
+        #expect(try fetch(next, again, now).roster == nil)
+        await next.stop()
     }
 
     @Test func `a request alone is no part of the roster, and its end no news`() async throws {

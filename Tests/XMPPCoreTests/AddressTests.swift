@@ -244,6 +244,17 @@ struct AddressVector: Sendable, CustomTestStringConvertible {
             if let parsed { #expect(JID(parsed.description) == parsed) }
         }
     }
+
+    @Test func `a text may be an address or its name in another spelling`() throws {
+        let address = try #require(BareJID("jürgen@example.org"))
+        for text in ["jürgen", "JÜRGEN", "ju\u{308}rgen", "Jürgen@EXAMPLE.org"] { #expect(address.isSpelled(by: text)) }
+        for text in [
+            "", "jurgen", "jürgen ", "@example.org", "example.org", "jürgen@example.org/x", "jürgen@example.com",
+        ] {
+            #expect(!address.isSpelled(by: text), "\(text)")
+        }
+        #expect(try !#require(BareJID("example.org")).isSpelled(by: "example.org"))
+    }
 }
 
 /// A small generator with a seed, so that a failure can be repeated.

@@ -164,6 +164,8 @@ public final class FaultyStorage: StorageBackend {
 
     public var isPressed: Bool { state.withLock { $0.isPressed } || storage.isPressed }
 
+    public var epoch: StorageEpoch { storage.epoch }
+
     /// Ends a stall; then closes.
     public func close() async {
         if state.withLock({ $0.fault == .stalled }) { set(.none) }

@@ -73,7 +73,8 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     var loopIndex: Int { index }
     var wallClock: Timestamp { loop.wallClock }
-    private(set) var startTime = Timestamp(milliseconds: 0)
+    private var started = Instant(nanoseconds: 0)
+    var uptime: Duration { .nanoseconds(loop.now.nanoseconds - started.nanoseconds) }
 
     var home: KernelHandle {
         let (loop, link) = (loop, link)
@@ -229,7 +230,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     static let sweepTag = 0
 
     func start() {
-        startTime = loop.wallClock
+        started = loop.now
         _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
     }
 

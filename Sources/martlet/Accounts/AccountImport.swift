@@ -6,8 +6,9 @@ import XMPPStream
 
 /// Makes accounts from a file: reads a batch of lines, derives the keys of its passwords on all cores, stores it.
 struct AccountImport {
-    /// Accounts that are stored together.
+    /// Accounts that are stored together, and bytes of their lines: a running server takes 4 MiB at once.
     static let batchSize = 1000
+    private static let batchBytes = 1 << 20
 
     let file: String
     let accounts: any AccountAccess
@@ -24,10 +25,13 @@ struct AccountImport {
         var wrong = 0
         /// Made, and of no use to clients that take the strongest mechanism.
         var incomplete = 0
+        /// Made, with the account's own name as the password. Keys do not show it.
+        var guessable = 0
 
         var description: String {
             "\(created) accounts imported, \(existed) existed already and stay as they are, \(wrong) lines are wrong"
                 + (incomplete == 0 ? "" : ", \(incomplete) have not all keys that are offered")
+                + (guessable == 0 ? "" : ", \(guessable) have their own name as the password")
         }
     }
 
@@ -38,7 +42,7 @@ struct AccountImport {
         let hosts = Set(auth.keys)
         var counts = Counts()
         var batch: [(number: Int, line: ImportLine)] = []
-        var number = 0
+        var (number, batchBytes) = (0, 0)
         // Two ways to write a name can be one address (RFC 7622): the first line has it, and the others are told of.
         var lineOf: [BareJID: Int] = [:]
         while let bytes = try source.next() {
@@ -55,11 +59,13 @@ struct AccountImport {
                     complain("\(file):\(number): \(address) is the same account as that of line \(first)")
                 } else {
                     batch.append((number, line))
+                    batchBytes += bytes.count
                 }
             }
-            if batch.count == Self.batchSize {
+            if batch.count == Self.batchSize || batchBytes >= Self.batchBytes {
                 try await store(batch, &counts)
                 batch.removeAll(keepingCapacity: true)
+                batchBytes = 0
             }
         }
         if !batch.isEmpty { try await store(batch, &counts) }
@@ -74,6 +80,7 @@ struct AccountImport {
             case .created:
                 counts.created += 1
                 complainOfMissingKeys(account, entry.number, &counts)
+                complainOfGuessable(entry.line, entry.number, &counts)
             case .exists:
                 counts.existed += 1
                 complain("\(file):\(entry.number): \(account.address) exists already")
@@ -96,6 +103,15 @@ struct AccountImport {
         complain(
             "\(file):\(number): \(account.address) has no keys for \(names), which the host offers (auth.hashes): "
                 + "clients that take the strongest mechanism cannot log in")
+    }
+
+    /// People who move to this server keep their passwords, and are not locked out by a rule that they never heard of.
+    private func complainOfGuessable(_ line: ImportLine, _ number: Int, _ counts: inout Counts) {
+        guard case .password(let address, let password) = line, address.isSpelled(by: password) else { return }
+        counts.guessable += 1
+        guard counts.guessable <= Self.mostNamed else { return }
+        complain(
+            "\(file):\(number): \(address) has its own name as the password: `martlet account password` sets another")
     }
 
     /// On as many threads as there are cores; each takes the next line when it is done with one.

@@ -2,7 +2,7 @@ import Foundation
 import ModuleKit
 import XMPPStream
 
-/// One line of an import file.
+/// One line of an import file, read and written.
 enum ImportLine: Equatable, Sendable {
     /// Empty, or a comment.
     case nothing
@@ -23,8 +23,10 @@ enum ImportLine: Equatable, Sendable {
     static let longest = 4096
 
     /// Reads `address password` or `address SCRAM-SHA-256$iterations:salt$stored:server` (one or more sets of keys).
-    /// The password is all that follows the white space after the address, spaces at its end included. A line that
-    /// starts with `#` is a comment. `hosts` are the canonical names of the server's domains.
+    /// The password is all that follows the white space after the address, spaces at its end included. The address may
+    /// stand in double quotes, which no address has in it (RFC 7622 §3.3.1). A line that starts with `#` is a comment,
+    /// and wrong if it could as well be an account: nothing is passed over that may have been meant. `hosts` are the
+    /// canonical names of the server's domains.
     init(_ bytes: some Collection<UInt8>, hosts: Set<String>) {
         guard bytes.count <= Self.longest else {
             self = .wrong("the line is longer than \(Self.longest) bytes")
@@ -37,12 +39,19 @@ enum ImportLine: Equatable, Sendable {
         if text.utf8.last == UInt8(ascii: "\r") { text = Substring(text.unicodeScalars.dropLast()) }
         let isBlank = { (character: Unicode.Scalar) in character == " " || character == "\t" }
         let scalars = text.unicodeScalars.drop(while: isBlank)
-        guard let first = scalars.first, first != "#" else {
+        guard let first = scalars.first else {
             self = .nothing
             return
         }
-        let address = String(scalars.prefix { !isBlank($0) })
+        var address = String(scalars.prefix { !isBlank($0) })
         let secret = String(scalars.drop { !isBlank($0) }.drop(while: isBlank))
+        if first == "#" {
+            self = Self.comment(address, secret, hosts)
+            return
+        }
+        if first == "\"", address.utf8.count > 1, address.unicodeScalars.last == "\"" {
+            address = String(address.unicodeScalars.dropFirst().dropLast())
+        }
         guard let jid = BareJID(address), !jid.local.isEmpty else {
             self = .wrong("\(address.quotedForPrint) is not an address like user@example.org")
             return
@@ -69,6 +78,25 @@ enum ImportLine: Equatable, Sendable {
             keys.append(key)
         }
         self = .keys(jid, keys)
+    }
+
+    /// - Parameter word: the text before the first white space.
+    private static func comment(_ word: String, _ rest: String, _ hosts: Set<String>) -> ImportLine {
+        guard let address = BareJID(word), !address.local.isEmpty, !rest.isEmpty,
+            hosts.contains(address.domain) || rest.hasPrefix("SCRAM-")
+        else { return .nothing }
+        return .wrong(
+            """
+            it may be a comment or the account \(address.description.printable(limit: 200)): begin a comment with \
+            "# ", and put the address of an account in double quotes
+            """)
+    }
+
+    /// The line that is read as `.keys`.
+    static func text(_ address: String, _ keys: [ScramCredential]) -> String {
+        // Old exports have no quotes, so only those names have them that need them.
+        let name = address.utf8.first == UInt8(ascii: "#") ? "\"\(address)\"" : address
+        return ([name] + keys.map(\.text)).joined(separator: " ")
     }
 }
 

@@ -41,9 +41,15 @@ struct Accounts: AsyncParsableCommand {
 
     /// Before the database is opened: nobody else could use it while somebody thinks of a password. What is wrong with
     /// the config is told first.
+    ///
+    /// - Throws: also for the account's own name or address, which whoever guesses tries first.
     static func newPassword(for address: BareJID, _ option: ConfigOption) throws -> String {
         _ = try option.load()
-        return try Terminal.newPassword(for: address.description)
+        let password = try Terminal.newPassword(for: address.description)
+        guard !address.isSpelled(by: password) else {
+            throw CommandError.usage("the password is the account's own name; choose another one")
+        }
+        return password
     }
 
     static func address(_ text: String) throws(CommandError) -> BareJID {
@@ -157,8 +163,9 @@ struct ImportAccounts: AsyncParsableCommand {
         discussion: """
             In place of a password a line may have ready keys: SCRAM-SHA-256$iterations:salt$stored-key:server-key, the \
             last three in Base64; one such field for each hash, apart by spaces. Who has no keys for a hash that the host \
-            offers is named: many clients could not log in. Lines that start with # are comments. Accounts that exist stay as they are. Ends with \
-            1 if a line is wrong; the others are imported all the same.
+            offers is named: many clients could not log in. Lines that start with # are comments; an address that does stands in \
+            double quotes. Accounts that exist stay as they are. Accounts whose password is their own name are made, and named. Ends with 1 if a line is wrong; the others are imported \
+            all the same.
             """)
     @Argument(help: "The file; - for standard input.") var file: String
     @OptionGroup var config: ConfigOption

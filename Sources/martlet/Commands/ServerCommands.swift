@@ -61,7 +61,8 @@ struct BackUp: AsyncParsableCommand {
         commandName: "backup", abstract: "Copy the database and the secret to a new directory.",
         discussion: """
             Also while the server runs: the copy is of one moment. The command reads the database itself, so whoever calls \
-            it must be allowed to, and to write where the copy goes. To restore it, see docs/OPERATIONS.md.
+            it must be allowed to, and to write where the copy goes. The directory gets its name when it is complete; what \
+            a backup that was killed has left beside it is removed. To restore it, see docs/OPERATIONS.md.
             """)
     @Argument(
         help: ArgumentHelp("Where to; made by the command.", valueName: "directory"),
@@ -71,7 +72,9 @@ struct BackUp: AsyncParsableCommand {
 
     func run() async throws {
         let path = URL(fileURLWithPath: directory).standardizedFileURL.path
-        try Backup(of: try config.dataDirectory()).write(to: path)
+        for left in try Backup(of: try config.dataDirectory()).write(to: path) {
+            Terminal.complain("\(left) was removed: a backup that did not end had left it")
+        }
         Terminal.show(.done("the database was copied to \(path)"))
     }
 }

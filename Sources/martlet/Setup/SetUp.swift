@@ -61,8 +61,7 @@ extension SetUp {
     private func setUpData() throws {
         guard domain == nil, dir == nil else { throw CommandError.usage("--data goes with a config and no domain") }
         let directory = DataDirectory(path: try config.load().config.data)
-        try directory.setUp()
-        Terminal.show(.done("made a new database in \(directory.path)"))
+        Terminal.show(.done(try directory.setUp()))
     }
 }
 
