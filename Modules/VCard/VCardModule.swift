@@ -32,8 +32,7 @@ public struct VCardModule: Module {
         host.iq(.set, .vcard, "vCard", at: [.host], from: .anyone) { _ throws(StanzaError) -> Element? in
             throw .notAllowed
         }
-        host.iq(.get, .vcard, "vCard", at: [.account], from: .anyone, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.get, .vcard, "vCard") { request, responder throws(StanzaError) in
             try get(request, responder)
         }
         let size = options.size
@@ -47,7 +46,8 @@ public struct VCardModule: Module {
         // XEP-0054 §3.1 and §3.3: oneself hears that there is none, others hear what they hear of no account at all.
         let isOwn = request.stanza.from?.bare == account.address
         let none: StanzaError = isOwn ? .itemNotFound : .serviceUnavailable
-        guard let owner = account.owner else { throw none }
+        // Nobody's is looked for as well, and takes as long not to be found.
+        let owner = account.owner ?? .nobody
         account.kernel.storage.read([owner]) { snapshot throws(StorageError) in
             try snapshot.value(Self.store, owner, key: Self.key)
         } then: { result in

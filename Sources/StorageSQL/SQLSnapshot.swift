@@ -47,8 +47,12 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         }
         archiveForward = try archive("ASC")
         archiveBackward = try archive("DESC")
+        // The next one where there is none of this name: to find nobody takes as long as to find somebody.
         getAccount = try connection.prepare(
-            "SELECT id, host, local, created, credentials FROM account WHERE host = ?1 AND local = ?2")
+            """
+            SELECT id, host, local, created, credentials FROM account WHERE host = ?1 AND local >= ?2
+            ORDER BY local LIMIT 1
+            """)
         getAccounts = try connection.prepare(
             """
             SELECT id, host, local, created, credentials FROM account WHERE host = ?1 AND local > ?2
@@ -180,7 +184,9 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         try getAccount.bind(host, at: 1)
         try getAccount.bind(local, at: 2)
         defer { getAccount.reset() }
-        return try getAccount.step() ? try record(getAccount) : nil
+        guard try getAccount.step() else { return nil }
+        let found = try record(getAccount)
+        return found.local.utf8.elementsEqual(local.utf8) ? found : nil
     }
 
     func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord] {

@@ -9,6 +9,9 @@ public struct OwnerID: Hashable, Sendable, Comparable, CustomStringConvertible {
         self.rawValue = rawValue
     }
 
+    /// No account has this number, and no row.
+    public static let nobody = OwnerID(0)
+
     public static func < (left: OwnerID, right: OwnerID) -> Bool { left.rawValue < right.rawValue }
     public var description: String { String(rawValue) }
 }

@@ -65,6 +65,14 @@ public struct CredentialList: Hashable, Sendable {
 
     public var stored: [[UInt8]] { credentials.map(\.stored) }
 
+    /// As an account of the usual kind has them, and good for no password.
+    static let nobody: [[UInt8]] = HashFunction.allCases.map { hash in
+        let zeros = [UInt8](repeating: 0, count: hash.length)
+        let keys = ScramCredential(
+            hash: hash, iterations: 10_000, salt: Array(zeros.prefix(16)), storedKey: zeros, serverKey: zeros)
+        return Credential(keys: keys).stored
+    }
+
     /// Of the last password; 0 when there is none.
     public var generation: UInt32 { credentials.map(\.generation).max() ?? 0 }
 

@@ -45,13 +45,15 @@ extension Shard {
         let (loaders, address) = (table.loaders, account.address)
         let (loop, link, confined) = (loop, link, Confined(account))
         storage.read([]) { snapshot throws(StorageError) in
+            // Everything is read for nobody as well, so that the time of an answer does not tell whether there is the account.
+            let record = try snapshot.account(host: address.domain, local: address.local)
+            let owner = record?.owner ?? .nobody
             var loaded = LoadedAccount()
-            guard let record = try snapshot.account(host: address.domain, local: address.local) else { return loaded }
-            loaded.owner = record.owner
-            loaded.generation = CredentialStamp(record).generation
-            for loader in loaders { loaded.installs.append(try loader.load(snapshot, record.owner)) }
-            loaded.spoolCount = try snapshot.spoolCount(AccountSpool.store, record.owner)
-            loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, record.owner)
+            loaded.owner = record?.owner
+            loaded.generation = record.map { CredentialStamp($0).generation } ?? 0
+            for loader in loaders { loaded.installs.append(try loader.load(snapshot, owner)) }
+            loaded.spoolCount = try snapshot.spoolCount(AccountSpool.store, owner)
+            loaded.spoolLastID = loaded.spoolCount == 0 ? 0 : try snapshot.spoolLastID(AccountSpool.store, owner)
             return loaded
         } then: { result in
             loop.post(.work { link.shard?.loaded(confined.value, result) })

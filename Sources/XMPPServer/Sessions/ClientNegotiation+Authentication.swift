@@ -80,8 +80,10 @@ extension ClientNegotiation {
         guard !isOver else { return }
         switch result {
         case .success(let record):
-            let list = CredentialList(stored: record?.credentials ?? [])
-            let keys = list.keys(request.hashes)
+            // What is done with keys is done with those of nobody too, which takes as long.
+            let list = CredentialList(stored: record?.credentials ?? CredentialList.nobody)
+            let found = list.keys(request.hashes)
+            let keys = record == nil ? [] : found
             let auth = shard.settings.auth[request.account.domain] ?? AuthConfig()
             credential = record.map { CredentialStamp(owner: $0.owner, generation: list.generation) }
             incomplete = record.flatMap { IncompleteCredentials($0, list, auth) }
