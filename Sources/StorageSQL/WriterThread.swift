@@ -99,6 +99,9 @@ final class WriterThread: @unchecked Sendable {
             switch result {
             case .success:
                 rows += submission.rows
+            case .failure(.noSuchOwner):
+                // Its account was removed meanwhile: an answer, and no fault of the store.
+                break
             case .failure(let error):
                 failures += 1
                 failure = error

@@ -61,13 +61,13 @@ extension Server {
         }
     }
 
-    /// What ends with hosts and with the keeping of messages, and for how many.
+    /// The hosts that go, with their sessions, and the hosts that keep messages no more, with those that wait.
     private func endings(from old: ServerConfig, to new: ServerConfig) async -> [ReloadStep] {
         var steps: [ReloadStep] = []
         let gone = old.hosts.map(\.name).filter { name in !new.hosts.contains { $0.name == name } }
-        let counts = await onEachShard { $0.sessionCounts(of: gone) }
-        for (index, host) in gone.enumerated() {
-            let sessions = counts.reduce(0) { $0 + $1[index] }
+        let counts = gone.isEmpty ? [] : await onEachShard { $0.sessionCounts }
+        for host in gone {
+            let sessions = counts.reduce(0) { $0 + ($1[host] ?? 0) }
             steps.append(ReloadStep("host \(host)", .applied, "it goes, and \(sessions) sessions end"))
         }
         let keeping = types.filter { $0.info.provides.contains { $0 == (any KeepingService).self } }.map {

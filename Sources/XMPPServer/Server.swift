@@ -207,7 +207,7 @@ extension Shard {
             session.spillAll()
             session.end(.stopping)
         }
-        for account in accounts.values { account.existingSpool?.keepAllLeftovers() }
+        for account in Array(accounts.values) + departing.values.joined() { account.existingSpool?.keepAllLeftovers() }
     }
 }
 

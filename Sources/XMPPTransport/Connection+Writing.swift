@@ -26,14 +26,9 @@ extension Connection {
     private static let sendFlags = CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT)
 
     /// Where to render; nil: nothing can be sent any more.
-    ///
-    /// - Parameter late: what is sent may come behind stanzas that are not rendered yet.
     @inline(__always)
-    func outputForSending(late: Bool = false) -> Output? {
-        if let output {
-            if !late, !output.late.isEmpty { renderLate(output, isEverything: true) }
-            return output
-        }
+    func outputForSending() -> Output? {
+        if let output { return output.late.isEmpty ? output : outputBehindLate(output) }
         guard phase == .open || phase == .securing || phase == .moving, !flags.contains(.dead) else { return nil }
         let taken = nioLoop.resources.takeOutput()
         output = taken
@@ -42,14 +37,14 @@ extension Connection {
     }
 
     var pendingBytes: Int {
-        (output.map { $0.bytes.count + $0.late.bytes } ?? 0) + (backlog?.bytes ?? 0)
+        (output?.byteCount ?? 0) + (backlog?.bytes ?? 0)
     }
 
     /// Writes what was rendered. Where TLS is being negotiated it has to wait; where the channel is gone it stays, so
     /// that no receipt is let go before the handler knows.
     func flush() {
         guard let output, !flags.contains(.dead), phase != .securing else { return }
-        if !output.late.isEmpty { renderLate(output, isEverything: false) }
+        if !output.late.isEmpty { renderLate(output) }
         guard output.late.isEmpty else { return flushPart(of: output) }
         self.output = nil
         write(output)
@@ -71,7 +66,7 @@ extension Connection {
             scratch.clearOutput()
             let isEncrypted = output.bytes.withBytes { session.write($0) }
             guard isEncrypted else {
-                keep(output.receipts + output.late.entries.compactMap(\.receipt))
+                keep(output.late.reduce(output.receipts) { $0 + $1.receipts })
                 return abort()
             }
             if !flags.contains(.warm) { session.rest() }

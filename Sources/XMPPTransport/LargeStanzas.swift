@@ -38,39 +38,36 @@ struct LargeStanzas {
     }
 }
 
-/// Stanzas that a connection renders in a later turn, oldest first.
-struct LateStanzas {
-    struct Entry {
-        let rendered: RenderedStanza
-        let receipt: Receipt?
+/// What a connection writes behind the bytes that it has rendered, in a later turn.
+enum LateOutput {
+    case stanza(RenderedStanza, Receipt?)
+    /// Small things that were sent behind such a stanza.
+    case output(Output)
+
+    var byteCount: Int {
+        switch self {
+        case .stanza(let rendered, _): rendered.byteCount
+        case .output(let output): output.byteCount
+        }
     }
 
-    var entries: [Entry] = []
-    private(set) var bytes = 0
-
-    var isEmpty: Bool { entries.isEmpty }
-
-    mutating func append(_ rendered: RenderedStanza, _ receipt: Receipt?) {
-        entries.append(Entry(rendered: rendered, receipt: receipt))
-        bytes += rendered.byteCount
-    }
-
-    mutating func popFirst() -> Entry? {
-        guard !entries.isEmpty else { return nil }
-        let entry = entries.removeFirst()
-        bytes -= entry.rendered.byteCount
-        return entry
+    var receipts: [Receipt] {
+        switch self {
+        case .stanza(_, let receipt): receipt.map { [$0] } ?? []
+        case .output(let output): output.receipts
+        }
     }
 }
 
 extension Connection {
-    /// Writes a large stanza, or puts it off: whatever is sent to this connection afterwards comes behind it.
+    /// Writes a large stanza, or puts it off: what is sent to this connection afterwards comes behind it.
     func sendLarge(_ stanza: Stanza, receipt: Receipt?) {
-        guard let output = outputForSending(late: true) else { return keepForEnd(receipt) }
+        guard let output = outputForSending() else { return keepForEnd(receipt) }
         let resources = nioLoop.resources
         let rendered = resources.large.rendered(stanza, framing)
-        if phase == .open, moveTarget == nil, !output.late.isEmpty || resources.large.isSpent {
-            return output.late.append(rendered ?? framing.render(stanza), receipt)
+        if phase == .open, moveTarget == nil, resources.large.isSpent || self.output?.late.isEmpty == false {
+            self.output?.late.append(.stanza(rendered ?? framing.render(stanza), receipt))
+            return
         }
         resources.large.spend(stanza.tree.byteCount)
         if let rendered {
@@ -81,14 +78,30 @@ extension Connection {
         if let receipt { output.receipts.append(receipt) }
     }
 
-    /// Renders what was put off.
-    ///
-    /// - Parameter isEverything: even if the turn has had its share.
-    func renderLate(_ output: Output, isEverything: Bool) {
-        while isEverything || !nioLoop.resources.large.isSpent, let entry = output.late.popFirst() {
-            nioLoop.resources.large.spend(entry.rendered.byteCount)
-            framing.write(entry.rendered, to: nil, into: output.bytes)
-            if let receipt = entry.receipt { output.receipts.append(receipt) }
+    /// The output behind all that was put off.
+    func outputBehindLate(_ output: Output) -> Output {
+        if case .output(let last) = output.late.last { return last }
+        let last = nioLoop.resources.takeOutput()
+        output.late.append(.output(last))
+        return last
+    }
+
+    /// Renders what was put off, as much of it as the turn has a share for.
+    func renderLate(_ output: Output) {
+        var count = 0
+        for entry in output.late {
+            if case .stanza = entry, nioLoop.resources.large.isSpent { break }
+            count += 1
+            switch entry {
+            case .stanza(let rendered, _):
+                nioLoop.resources.large.spend(rendered.byteCount)
+                framing.write(rendered, to: nil, into: output.bytes)
+            case .output(let other):
+                other.bytes.withBytes { output.bytes.append($0) }
+            }
+            output.receipts += entry.receipts
+            if case .output(let other) = entry { nioLoop.resources.giveBack(other) }
         }
+        output.late.removeFirst(count)
     }
 }

@@ -8,8 +8,10 @@ internal import XMPPServer
 final class Output {
     let bytes = OutputBuffer(capacity: 1024)
     var receipts: [Receipt] = []
-    /// Comes behind `bytes`.
-    var late = LateStanzas()
+    /// Comes behind `bytes`, oldest first.
+    var late: [LateOutput] = []
+
+    var byteCount: Int { late.isEmpty ? bytes.count : late.reduce(bytes.count) { $0 + $1.byteCount } }
 }
 
 /// What the connections of one loop share, so that an idle one holds nothing: they use it one after the other.

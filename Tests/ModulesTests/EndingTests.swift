@@ -73,4 +73,43 @@ import XMPPServer
         #expect(server.server.shardCounts.allSatisfy { $0.sessions == 0 })
         await server.stop()
     }
+
+    @Test func `a session that its client has closed is not resumed`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        let id = try #require(romeo.resumeID)
+        server.storage.set(.stalled)
+        romeo.send("<iq type='set' id='v'><vCard xmlns='vcard-temp'><FN>R</FN></vCard></iq>")
+        romeo.end()
+        server.settle()
+        var options = TestClient.Options()
+        options.staysUnbound = true
+        let other = server.client("romeo@example.org/orchard", options)
+        other.logIn()
+        server.settle()
+        other.sendRaw("<resume xmlns='urn:xmpp:sm:3' previd='\(id)' h='0'/>")
+        server.settle()
+        #expect(other.errors.last?.first("item-not-found", .stanzaErrors) != nil, "\(other.errors)")
+        server.storage.set(.none)
+        server.settle()
+        #expect(server.counts.sessions == 0)
+        await server.stop()
+    }
+
+    @Test func `messages that a dead session leaves to a failing disk do not shut out another session`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        let dead = try server.login("juliet@example.org/balcony", priority: 5, management: true)
+        let alive = try server.login("juliet@example.org/chamber")
+        dead.answersRequests = false
+        for number in 0..<3 { romeo.send(message(to: "juliet@example.org", "\(number)")) }
+        server.settle()
+        server.storage.set(.failing)
+        dead.end()
+        server.settle()
+        romeo.send(message(to: "juliet@example.org", "hello"))
+        server.settle()
+        #expect(alive.takeBodies().contains("hello"))
+        await server.stop()
+    }
 }

@@ -260,6 +260,23 @@ import Testing
         await server.stop()
     }
 
+    @Test(arguments: [false, true])
+    func `a removal that fails while another session is flooded leaves no message behind`(_ isDisk: Bool) async throws {
+        let (server, romeo, juliet) = try await waiting(3)
+        let nodes = try nodes(juliet, server)
+        let flooded = server.client("juliet@example.org/chamber")
+        flooded.logIn()
+        for _ in 0..<40 { _ = server.simulation.step(&server.generator) }
+        if isDisk { server.storage.failCommits(1) }
+        juliet.send(
+            "<iq type='set' id='x'>\(offline("remove", [nodes[2]] + (isDisk ? [] : ["0000000000000000001"])))</iq>")
+        server.settle()
+        romeo.send(message(to: "juliet@example.org", "next"))
+        server.settle()
+        #expect(flooded.takeBodies() == ["0", "1", "2", "next"])
+        await server.stop()
+    }
+
     @Test func `a disk that refuses is told, and nothing is removed`() async throws {
         let (server, _, juliet) = try await waiting(2)
         let nodes = try nodes(juliet, server)

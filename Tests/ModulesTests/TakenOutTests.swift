@@ -171,6 +171,53 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `what came while a client was not there for the server is sent when it is again`() async throws {
+        let server = try await TestServer(standardModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let juliet = try server.login("juliet@example.org/balcony")
+        try await server.reload(Self.configs(without: ["presence", "offline"]))
+        try await server.reload(Self.configs())
+        romeo.send(message(to: "juliet@example.org", "kept"))
+        server.settle()
+        #expect(juliet.takeBodies().isEmpty)
+        juliet.sendPresence(0)
+        server.settle()
+        #expect(juliet.takeBodies() == ["kept"])
+        await server.stop()
+    }
+
+    @Test func `without presence a stranger says that it has gone, and nothing else`() async throws {
+        let server = try await TestServer(standardModules)
+        try await server.reload(Self.configs(without: ["presence", "offline"]))
+        let juliet = try server.login("juliet@example.org/balcony")
+        let mercutio = try server.login("mercutio@example.org/square")
+        juliet.inbox = []
+        mercutio.send("<presence type='unavailable' to='juliet@example.org/other'/>")
+        mercutio.send("<presence type='unavailable' to='juliet@example.org'><status>look</status></presence>")
+        server.settle()
+        #expect(juliet.inbox.count == 1)
+        #expect(juliet.inbox.allSatisfy { $0.elements.isEmpty })
+        await server.stop()
+    }
+
+    @Test func `messages on their way to the disk when a host goes are there when it is back`() async throws {
+        let server = try await TestServer(standardModules, hosts: ["example.org", "example.net"])
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        server.storage.set(.stalled)
+        for number in 0..<200 { romeo.send(message(to: "juliet@example.net", "\(number)")) }
+        server.settle()
+        try await server.reload(Self.configs(), hosts: ["example.org"])
+        try await server.reload(Self.configs(), hosts: ["example.org", "example.net"])
+        let juliet = server.client("juliet@example.net/balcony")
+        juliet.logIn()
+        server.settle()
+        server.storage.set(.none)
+        server.settle()
+        #expect(juliet.phase == .ready, "\(juliet.errors)")
+        #expect(juliet.takeBodies() == (0..<200).map(String.init))
+        await server.stop()
+    }
+
     @Test func `an error finds its way back to a host without messages`() async throws {
         let server = try await TestServer(
             standardModules, hosts: ["example.org", "example.net"])

@@ -25,19 +25,26 @@ extension SocketTests {
                 try client.openStream()
             }
             #expect(server.scripts.wait { $0.count == clients.count })
-            let pending = Journal<Int>()
+            let (pending, rendered) = (Journal<Int>(), Journal<Int>())
             let scripts = server.scripts.events
             scripts[0].perform { _ in
                 let (first, second) = (message(1, 200_000), message(2, 200_000))
                 for script in scripts { script.transport.send(first, receipt: nil) }
                 for script in scripts { script.transport.send(second, receipt: nil) }
                 // Behind what is put off, on some of them.
-                for script in scripts.dropFirst(10) { script.transport.send(message(3, 10), receipt: nil) }
-                for script in scripts { pending.note(script.transport.pendingBytes) }
+                for script in scripts.dropFirst(10) {
+                    script.transport.sendRequest()
+                    script.transport.send(message(3, 10), receipt: nil)
+                }
+                for script in scripts {
+                    pending.note(script.transport.pendingBytes)
+                    rendered.note((script.transport as? Connection)?.output?.bytes.count ?? 0)
+                }
                 scripts[19].transport.close(nil)
             }
-            // All of it counts, rendered or not.
+            // All of it counts, rendered or not; and one turn renders its share.
             #expect(pending.wait { $0.count == 20 && $0.allSatisfy { $0 > 400_000 } })
+            #expect(rendered.wait { $0.count == 20 } && rendered.events.reduce(0, +) < 2 << 20)
             for (index, client) in clients.enumerated() {
                 var text = try client.receive(until: "</message>")
                 text += try client.receive(until: "</message>")

@@ -158,6 +158,7 @@ extension AccountSpool: Mailbox {
     }
 
     private func copy(_ rows: [SpoolRow], _ room: Int, _ copying: Browsing.Copying) {
+        guard browsing.copyings.contains(where: { $0 === copying }) else { return }
         guard let session = shard.sessions[copying.session.id], session.isConnected else {
             return finish(copying, .failure(.recipientUnavailable))
         }
@@ -201,7 +202,7 @@ extension AccountSpool: Mailbox {
         leased.formUnion(rows)
         exist(Array(rows), evenLeased: true) { spool, result in
             guard case .success = result else {
-                spool.leased.subtract(rows)
+                spool.free(rows)
                 return then(result)
             }
             spool.remove(leased: rows, then)
@@ -225,8 +226,12 @@ extension AccountSpool: Mailbox {
 
     private func remove(leased rows: Set<Int64>, _ then: @escaping (Result<Void, StanzaError>) -> Void) {
         write(.unspool(Self.store, owner, ids: Array(rows))) { [self] result in
-            leased.subtract(rows)
-            if case .success = result { noteDeleted(rows) }
+            if case .success = result {
+                leased.subtract(rows)
+                noteDeleted(rows)
+            } else {
+                free(rows)
+            }
             then(result)
         }
     }

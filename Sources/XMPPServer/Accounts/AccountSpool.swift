@@ -192,6 +192,18 @@ final class AccountSpool: @unchecked Sendable {
             shard.counts.failedCommits += 1
             failed(delivery, .resourceConstraint)
         }
+        // The gate may be shut for this row alone.
+        if delivery.row == 0, case .shut = gate { account.drainToAnyone() }
+        if account.hasLeft, !isWriting { shard.departed(account) }
+    }
+
+    /// Messages are on their way to the store.
+    var isWriting: Bool { pending > 0 || !leftovers.isEmpty }
+
+    /// Rows are free again that were leased to nobody.
+    func free(_ rows: Set<Int64>) {
+        leased.subtract(rows)
+        if case .open = gate { shut() }
     }
 
     private func giveUp(_ delivery: Delivery) {
@@ -283,6 +295,8 @@ final class AccountSpool: @unchecked Sendable {
     func shut() {
         gate = .shut
         cursor = 0
+        // A page that is being read may lack what is free now, or show what is removed meanwhile.
+        isStale = isReading
         account.drainToAnyone()
     }
 
@@ -290,8 +304,6 @@ final class AccountSpool: @unchecked Sendable {
     func stopDraining(because session: ClientSession) {
         guard case .draining(session.ref) = gate else { return }
         session.isDraining = false
-        // A page that is being read may show what the session removes meanwhile.
-        isStale = isReading
         shut()
     }
 

@@ -192,7 +192,7 @@ final class LocalAccount: Account {
     }
 
     func resumable(_ id: String) -> ClientSession? {
-        sessionList.first { $0.resumption?.id == id }
+        sessionList.first { $0.resumption?.id == id && !$0.intake.endsBehindHeld }
     }
 
     func lastH(of id: String) -> UInt32? {
@@ -231,11 +231,15 @@ final class LocalAccount: Account {
         }
     }
 
-    /// No module takes presence. That somebody has gone is told all the same: when that module is taken out, everybody
-    /// has.
+    /// No module takes presence. Clients are told all the same that a contact has gone, and no more: all contacts have
+    /// when that module is taken out.
     private func arrivePresence(_ envelope: Envelope) {
-        guard envelope.stanza.type == .unavailable else { return nobodyTook(envelope) }
-        for session in sessionList { session.send(Envelope(envelope.stanza)) }
+        let stanza = envelope.stanza
+        guard stanza.type == .unavailable, let to = stanza.to else { return nobodyTook(envelope) }
+        let gone = Stanza(Element("presence", .client, ["type": "unavailable"])).with(from: stanza.from, to: to)
+        for session in sessionList where to.isBare || to.resource == session.address.resource {
+            session.send(Envelope(gone))
+        }
     }
 
     /// No module takes messages. One that names a session is delivered all the same (RFC 6121 §8.5.3.1): so an error

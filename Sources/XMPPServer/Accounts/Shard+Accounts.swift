@@ -40,6 +40,8 @@ extension Shard {
             accounts[account.address] = nil
             return account.loadFailed()
         }
+        // Messages of the account that left are still on their way to the store; they are part of what is read.
+        guard departing[account.address] == nil else { return }
         account.isLoading = true
         counts.loads += 1
         let (loaders, address) = (table.loaders, account.address)
@@ -112,7 +114,18 @@ extension Shard {
         guard let account = accounts[address] else { return [] }
         for session in account.sessionList { session.close(error) }
         if accounts[address] === account { accounts[address] = nil }
-        return account.leave()
+        let waiting = account.leave()
+        if account.existingSpool?.isWriting == true { departing[address, default: []].append(account) }
+        return waiting
+    }
+
+    /// An account that left has nothing on its way to the store any more: the next one of its address may be read.
+    func departed(_ account: LocalAccount) {
+        let address = account.address
+        departing[address]?.removeAll { $0 === account }
+        guard departing[address]?.isEmpty == true else { return }
+        departing[address] = nil
+        if let next = accounts[address], !next.isResident { load(next, for: nil) }
     }
 
     func reroute(_ waiting: [LocalAccount.Waiting], to address: BareJID) {

@@ -19,6 +19,8 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     }
     let log: Logger
     private(set) var world: World
+    /// Accounts that left while messages of theirs were on their way to the store.
+    var departing: [BareJID: [LocalAccount]] = [:]
     /// Connections on this loop that have no session yet.
     var negotiations: [ObjectIdentifier: ClientNegotiation] = [:]
     /// What hosts offer on streams, made when the first client asks.

@@ -133,7 +133,7 @@ extension ClientSession {
         return Envelope(envelope.stanza.with(to: JID(address.bare)), receipt: envelope.receipt)
     }
 
-    private func availabilityMayHaveChanged() {
+    func availabilityMayHaveChanged() {
         let isInterested = isInterested
         guard isInterested != wasInterested else { return }
         wasInterested = isInterested

@@ -37,15 +37,15 @@ struct Restoration {
             data.giveToOwner()
             let replaced = restoration.replaced
             if !replaced.isEmpty { try keep(replaced, in: aside) }
-            try restoration.removeReplaced()
-            guard rename(data.newSecret.path, data.secret.path) == 0 else {
-                throw CommandError("\(data.secret.path) cannot be written: \(systemError())")
+            let before = replaced.isEmpty ? "" : "; the one before is in \(aside)"
+            do {
+                try restoration.removeReplaced()
+                try take(restoration)
+            } catch {
+                throw CommandError("\(Self.explain(error))\(before)")
             }
-            try PartialDirectory.sync(data.path)
-            try restoration.finish()
             data.giveToOwner()
-            return "the database was restored from \(backup)"
-                + (replaced.isEmpty ? "" : "; the one before is in \(aside)")
+            return "the database was restored from \(backup)\(before)"
         } catch let error as StorageError {
             unlink(data.newSecret.path)
             throw OfflineAccounts.explain(error)
@@ -53,6 +53,19 @@ struct Restoration {
             unlink(data.newSecret.path)
             throw error as? CommandError ?? CommandError("\(error)")
         }
+    }
+
+    /// Gives the new files their names, the database last.
+    private func take(_ restoration: SQLRestoration) throws {
+        guard rename(data.newSecret.path, data.secret.path) == 0 else {
+            throw CommandError("\(data.secret.path) cannot be written: \(systemError())")
+        }
+        try PartialDirectory.sync(data.path)
+        try restoration.finish()
+    }
+
+    private static func explain(_ error: any Error) -> String {
+        (error as? StorageError).map { OfflineAccounts.explain($0).description } ?? "\(error)"
     }
 
     /// - Throws: what is wrong with the backup, as far as its files tell.

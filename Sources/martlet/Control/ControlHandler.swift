@@ -25,6 +25,8 @@ final class ControlHandler: ChannelInboundHandler {
     private(set) var requestBytes = 0
     /// Whether a piece was written that the other end has not taken yet.
     private var isWriting = false
+    /// Another connection waits for the piece that is being written to be read.
+    private var isHurried = false
     private var isCommandRunning = false
     private var deadline: Scheduled<Void>?
     private let connections: ControlConnections
@@ -143,6 +145,7 @@ final class ControlHandler: ChannelInboundHandler {
     private func write(_ piece: Data) -> EventLoopFuture<Void> {
         guard case .answering = state else { return channel.eventLoop.makeFailedFuture(ChannelError.ioOnClosedChannel) }
         isWriting = true
+        isHurried = false
         since = .now()
         awaitReader()
         return channel.writeAndFlush(ByteBuffer(bytes: piece)).assumeIsolated().map { [self] in
@@ -155,9 +158,11 @@ final class ControlHandler: ChannelInboundHandler {
         wait(atMost: connections.readTimeout(self), for: "the answer was not read in time")
     }
 
-    /// Others wait until this answer has been read.
+    /// Others wait until this answer has been read. Its time is counted from the first one that waits.
     func hurry() {
-        if isWriting { awaitReader() }
+        guard isWriting, !isHurried else { return }
+        isHurried = true
+        awaitReader()
     }
 
     // MARK: The end
