@@ -22,7 +22,7 @@ struct RosterVersions {
         (self.epoch, self.owner) = (epoch, owner)
     }
 
-    /// What a version of this roster begins with.
+    /// The first part of each version of this roster.
     private var prefix: String { "\(epoch).\(owner)." }
 
     /// All changes up to it are on disk and pushed; later ones may be as well.

@@ -54,7 +54,7 @@ public struct ModuleLack: Hashable, Sendable {
 }
 
 extension ModuleInfo {
-    /// What modules lack of one another.
+    /// The services that modules lack of one another.
     ///
     /// - Parameters:
     ///   - enabled: in the order in which they start.

@@ -150,7 +150,7 @@ public final class MemoryStorage: StorageBackend {
         MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks, epoch)
     }
 
-    /// What is found when a backup of this moment is put back: the same rows in another epoch.
+    /// The storage after a backup of this moment is put back: the same rows in another epoch.
     public func restored(executor: (any JobExecutor)? = nil) -> MemoryStorage {
         let next = StorageEpoch(epoch.rawValue + 1)
         return MemoryStorage(state.withLock { $0.data }, executor ?? self.executor, marks, next)

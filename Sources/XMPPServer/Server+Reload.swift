@@ -134,7 +134,7 @@ public struct ReloadStep: Hashable, Sendable {
 
     public var part: String
     public var effect: Effect
-    /// What it means for users; empty: nothing that needs words.
+    /// Its meaning for users; empty where the effect says it all.
     public var detail: String
 
     public init(_ part: String, _ effect: Effect, _ detail: String = "") {

@@ -2,7 +2,7 @@ internal import ModuleKit
 internal import XMPPCore
 
 /// Large stanzas that the connections of one loop are sent: each is rendered once for all of them, and one turn copies
-/// so much of them and no more. What is beyond that waits for the next turn, behind the sockets. Confined to the loop.
+/// so much of them and no more. The rest waits for the next turn, behind the sockets. Confined to the loop.
 struct LargeStanzas {
     /// From so many bytes on it is worth keeping what was rendered, for the next recipient.
     static let size = 8 * 1024
@@ -38,7 +38,7 @@ struct LargeStanzas {
     }
 }
 
-/// What a connection writes behind the bytes that it has rendered, in a later turn.
+/// An entry of those that a connection writes in a later turn, behind the bytes that it has rendered.
 enum LateOutput {
     case stanza(RenderedStanza, Receipt?)
     /// Small things that were sent behind such a stanza.

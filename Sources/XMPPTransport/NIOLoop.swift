@@ -133,7 +133,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     /// Mail that one turn handles before it goes back to the sockets.
     private static let share = 1024
-    /// The same in time. What is under way then is done to its end.
+    /// The same in time. A piece that has begun is done to its end.
     private static let turnTime = Duration.milliseconds(2)
     private static let keptCapacity = 16 * 1024
     /// Connections that may wait for the end of the turn while there is still mail.

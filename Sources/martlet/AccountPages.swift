@@ -2,7 +2,7 @@ import ModuleKit
 import XMPPServer
 import XMPPStream
 
-/// What is said of each account, in the order of hosts and names, read from the database a page at a time.
+/// A line for each account, in the order of hosts and names, read from the database a page at a time.
 struct AccountPages: TextPages {
     /// Accounts of a page.
     static let length = 500

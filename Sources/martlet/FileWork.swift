@@ -1,6 +1,6 @@
 import Dispatch
 
-/// What reads files, which a file system that hangs can make wait for ever.
+/// Work that reads files, and so may wait for ever where a file system hangs.
 enum FileWork {
     /// Runs the body on a thread that nobody else needs, and waits for it without holding one.
     static func run<Value: Sendable>(_ body: @escaping @Sendable () -> Value) async -> Value {

@@ -41,7 +41,7 @@ final class MartletServer: RunningServer {
         watch.begin(files.expiries)
     }
 
-    /// What is read from files of a config that was found to be right.
+    /// The content of the files that a config names, which was found to be right.
     private struct Files: Sendable {
         /// Nil if no host has a certificate.
         let tls: TLSContext?
@@ -145,7 +145,7 @@ final class MartletServer: RunningServer {
     }
 
     func reload(_ config: ServerConfig, dryRun: Bool) async throws(CommandError) -> [ReloadStep] {
-        // What can fail comes first: if it does, nothing was changed. And nobody waits in turn for a file.
+        // All that can fail comes first: if it does, nothing was changed. And nobody waits in turn for a file.
         let files: Files
         do {
             files = try await FileWork.run { Result { try Files(config) } }.get()

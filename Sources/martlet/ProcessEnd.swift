@@ -45,7 +45,7 @@ final class ProcessEnd: Sendable {
         }
     }
 
-    /// Ends the process at once. What it has acknowledged is on disk.
+    /// Ends the process at once. All that it has acknowledged is on disk.
     private func endNow(_ code: Int32, _ reason: String) {
         log.error("stopped_at_once", metadata: ["reason": "\(reason)"])
         StandardError.flush(within: .milliseconds(100))

@@ -30,7 +30,7 @@ final class Reloader: Sendable {
         self.log = log
     }
 
-    /// Reloads soon. What comes of it is in the log.
+    /// Reloads soon. The log tells the outcome.
     func order() {
         let isFirst = state.withLock { state in
             defer { state.isOrdered = true }
@@ -38,7 +38,7 @@ final class Reloader: Sendable {
         }
         guard isFirst else { return }
         turns.line(up: {
-            // What the file says later is for the next one.
+            // Later changes of the file are for the next reload.
             self.state.withLock { $0.isOrdered = false }
             _ = try? await self.reloadNow(dryRun: false)
         })
@@ -97,7 +97,7 @@ final class Reloader: Sendable {
 }
 
 extension ConfigFile {
-    /// What is allowed and unwise, a line each.
+    /// Settings that are allowed and unwise, a line each.
     func logWarnings(_ log: Logger) {
         for warning in warnings {
             log.warning(

@@ -19,7 +19,7 @@ struct Serve: AsyncParsableCommand {
 
     /// Longest time that stopping in order may take.
     static let patience = Duration.seconds(45)
-    /// How much longer it may take to close the database. Whatever is acknowledged is on disk before.
+    /// How much longer it may take to close the database. All that is acknowledged is on disk before.
     static let closing = Duration.seconds(10)
     /// With fewer than these the server would fail somewhere on its way up, or serve nobody.
     static let fewestDescriptors = 128

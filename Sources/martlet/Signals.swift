@@ -1,6 +1,6 @@
 import Dispatch
 
-/// What the system tells the process.
+/// The signals that the process hears.
 enum Signals {
     /// Calls the handler for each signal from now on, until the process ends: on a queue of its own, so that neither a
     /// disk that hangs nor a lack of threads keeps a signal from being heard. Signals of one number that come at once may

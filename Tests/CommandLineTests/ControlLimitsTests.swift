@@ -6,7 +6,7 @@ import Testing
 
 @testable import martlet
 
-/// What silent, slow and many clients of the control socket cost, and that a command gets through all the same.
+/// Silent, slow and many clients of the control socket have a bounded cost, and a command gets through all the same.
 @Suite struct `A control socket with bad clients` {
     private static let table = CommandOutput.table(columns: ["a"], rows: [["1"], ["2"]])
 
@@ -52,7 +52,7 @@ import Testing
             let before = asked.withLock { $0 }
             // Returns when the other end is closed, though nothing was read.
             try await offPool { slow.waitForEnd() }
-            // What the system keeps, and a piece or two.
+            // The system's buffers, and a piece or two.
             #expect(asked.withLock { $0 } - before < 100)
         }
     }

@@ -38,7 +38,7 @@ enum HostConfigs {
     }()
 }
 
-/// What somebody does to a database by hand.
+/// Changes that an operator makes to a database by hand.
 enum SQL {
     static func execute(_ text: String, _ path: String) throws {
         let queue = try DatabaseQueue(path: path)

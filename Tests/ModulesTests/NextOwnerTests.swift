@@ -10,7 +10,7 @@ import XMPPServer
     private static let notes = "<query xmlns='jabber:iq:private'><notes xmlns='urn:example'/></query>"
     private let juliet = "juliet@example.org"
 
-    /// What a client can keep: a contact, a vCard and a private set.
+    /// Keeps a contact, a vCard and a private set.
     private func keep(_ client: TestClient, _ server: TestServer, _ text: String) throws {
         try client.ask(
             server, "set", "<query xmlns='jabber:iq:roster'><item jid='\(text)@example.net' name='\(text)'/></query>")
@@ -74,7 +74,7 @@ import XMPPServer
             server.settle()
             #expect(sender.unacknowledged.isEmpty)
             let bounced = sender.inbox.filter { $0[attribute: "type"] == "error" }.compactMap { $0[attribute: "id"] }
-            // A receipt never closes over nothing. What was acknowledged before the removal went with the account.
+            // A receipt never closes over nothing. Messages acknowledged before the removal went with the account.
             let own = (first...sent).filter { ($0 - 1) / 20 % 2 == (sender === senders[0] ? 0 : 1) }.map(String.init)
             for id in own { #expect(bodies.contains(id) != bounced.contains(id), "\(id), seed \(seed)") }
         }

@@ -102,7 +102,7 @@ import XMPPServer
         let change = fields("romeo", "a new password") + "<password>a newer password</password>"
         #expect(romeo.refusal(server, "set", query(change)) == "not-acceptable")
         #expect(inside(server, "romeo@example.org/street").phase == .ready)
-        // What the form has beside elements of the same name counts alone.
+        // The form counts alone, beside elements of the same name.
         #expect(stranger.refusal(server, "set", query(fields("x", "y") + form(good))) == nil)
         await server.stop()
     }

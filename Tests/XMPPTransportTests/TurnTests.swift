@@ -6,7 +6,7 @@ import XMPPServer
 @testable import XMPPTransport
 
 extension SocketTests {
-    /// What one turn of a loop does before it looks after its sockets.
+    /// The work of one turn of a loop, before it looks after its sockets.
     @Suite(.serialized) struct TurnTests {
         private func message(_ id: Int, _ bytes: Int) -> Stanza {
             Stanza(XMPPTransportTests.message("\(id)", String(repeating: "l", count: bytes)))

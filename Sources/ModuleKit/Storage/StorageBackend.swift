@@ -251,7 +251,7 @@ public protocol StorageBackend: Sendable {
     /// back-pressure).
     var isPressed: Bool { get }
 
-    /// Which life of the database this is; the same as long as it is open. See `StorageEpoch` for what has to name it.
+    /// Names this life of the database; the same as long as it is open. See `StorageEpoch` for what has to name it.
     var epoch: StorageEpoch { get }
 
     /// Commits what is queued, then closes. Later calls fail with `.closed`.

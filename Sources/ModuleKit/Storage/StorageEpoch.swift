@@ -1,4 +1,4 @@
-/// Which life of a database this is. A backup that is put back undoes what came after it, and the numbers that were
+/// Names one life of a database. A backup that is put back undoes what came after it, and the numbers that were
 /// given then are given again to other things.
 ///
 /// **The rule for modules:** a number that a client keeps and brings back later, such as the version of a roster or the

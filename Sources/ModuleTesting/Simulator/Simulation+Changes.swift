@@ -4,7 +4,7 @@ internal import XMPPServer
 
 /// Accounts, modules and hosts that come and go in a simulation.
 final class SimulatedChanges {
-    /// What clients may be told of it.
+    /// Errors that clients may be told because of it.
     static let errors: Set<String> = [
         "not-authorized", "host-gone", "host-unknown", "not-allowed", "temporary-auth-failure",
     ]

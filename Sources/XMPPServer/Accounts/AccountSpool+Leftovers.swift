@@ -1,8 +1,8 @@
 import ModuleKit
 import XMPPStream
 
-/// What sessions that have ended leave to their account: a thousand messages may be written to the store for one of
-/// them, which is done in portions, so that the loop looks after others between two of them.
+/// Messages that sessions leave to their account when they end. One may leave a thousand, so they are written to the
+/// store in portions, and the loop looks after others between two of them.
 extension AccountSpool {
     /// Messages that one turn keeps, and their bytes, rendered in memory.
     private static let portion = 64
@@ -21,7 +21,7 @@ extension AccountSpool {
         while keepLeftover() {}
     }
 
-    /// What arrives waits behind the left-overs, and takes two of them with it, so that they do not grow.
+    /// A message that arrives waits behind the left-overs, and takes two of them with it, so that they do not grow.
     func keepBehindLeftovers(_ envelope: Envelope) {
         let delivery = Delivery(envelope, stamp: shard.wallClock)
         _ = leftovers.append(delivery, bytes: delivery.stanza.byteCount)

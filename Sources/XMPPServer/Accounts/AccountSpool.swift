@@ -68,7 +68,7 @@ final class AccountSpool: @unchecked Sendable {
         "gate \(gate), leased \(leased.sorted()), pending \(pending), reading \(isReading), cursor \(cursor)"
     }
 
-    /// What arrives for the bare address waits behind what is here.
+    /// Messages that arrive for the bare address wait behind those that are here.
     var isGateShut: Bool {
         guard policy != nil else { return false }
         return switch gate {
@@ -83,8 +83,8 @@ final class AccountSpool: @unchecked Sendable {
         if case .shut = gate { true } else { false }
     }
 
-    /// All sessions that take messages want to choose among those that wait. What waits stays, and what arrives does
-    /// not wait behind it.
+    /// All sessions that take messages want to choose among those that wait. Those stay, and messages that
+    /// arrive do not wait behind them.
     private var isOnlyBrowsed: Bool {
         guard !browsing.sessions.isEmpty else { return false }
         let interested = account.sessionList.filter(\.isInterested)
@@ -98,7 +98,7 @@ final class AccountSpool: @unchecked Sendable {
     }
 
     var shard: Shard { account.shard }
-    /// Nil: no module keeps messages any more. What waits is delivered all the same, and nothing new is kept.
+    /// Nil: no module keeps messages any more. Those that wait are delivered all the same, and no new ones are kept.
     var policy: SpoolPolicy? { account.table?.spoolPolicy }
     private var limit: Int { policy?.limit ?? 0 }
 
@@ -123,7 +123,7 @@ final class AccountSpool: @unchecked Sendable {
         keepNow(envelope)
     }
 
-    /// What arrives from now on waits behind what is being kept.
+    /// Messages that arrive from now on wait behind those that are being kept.
     func closeGate() {
         if case .open = gate { gate = .shut }
     }

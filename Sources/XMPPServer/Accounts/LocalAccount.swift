@@ -54,7 +54,7 @@ final class LocalAccount: Account {
         drainUnkept()
     }
 
-    /// What waits though no module keeps messages any more is delivered by the kernel.
+    /// The kernel delivers messages that wait though no module keeps any.
     func drainUnkept() {
         if table?.spoolPolicy == nil { drainToAnyone() }
     }

@@ -106,7 +106,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         if let account = accounts[address], account.isResident { body(account) }
     }
 
-    /// Goes over to another world. What the old one began and the new one does not go on with, the old one ends.
+    /// Goes over to another world. Hosts and modules that only the old one has end what they had begun.
     func use(_ next: World) {
         let homeless = endHosts(missingIn: next)
         let old = world

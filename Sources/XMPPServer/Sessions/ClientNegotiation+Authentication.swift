@@ -80,7 +80,7 @@ extension ClientNegotiation {
         guard !isOver else { return }
         switch result {
         case .success(let record):
-            // What is done with keys is done with those of nobody too, which takes as long.
+            // The same work is done with keys of nobody, so that it takes as long.
             let list = CredentialList(stored: record?.credentials ?? CredentialList.nobody)
             let found = list.keys(request.hashes)
             let keys = record == nil ? [] : found

@@ -1,7 +1,7 @@
 import ModuleKit
 import XMPPStream
 
-/// What the client has not got: to disk while the session lives, and to others when it is dead.
+/// Stanzas that the client has not got: they go to disk while the session lives, and to others when it has ended.
 extension ClientSession {
     // MARK: Spilling
 
@@ -22,7 +22,7 @@ extension ClientSession {
         outstanding.spillTimer = shard.loop.schedule(after: delay, self, tag: Tag.spill)
     }
 
-    /// What the client has not acknowledged in time goes to disk, so that its sender need not wait; without a connection
+    /// Messages that the client has not acknowledged in time go to disk, so that no sender waits; without a connection
     /// everything does. Of many, a portion now and the rest when the loop has looked after others.
     func spillDue() {
         guard let outstanding, !hasEnded else { return }

@@ -70,7 +70,7 @@ enum ControlCoding {
         }
     }
 
-    /// What stands between the quotes of a string in JSON.
+    /// The characters between the quotes of a string in JSON.
     static func escaped(_ text: String) throws(CommandError) -> Data {
         try line(text).dropFirst().dropLast(2)
     }

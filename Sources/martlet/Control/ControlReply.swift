@@ -1,7 +1,7 @@
 import Foundation
 import ModuleKit
 
-/// What a command answers: something short, or a text that is made while it is read.
+/// The answer of a command: something short, or a text that is made while it is read.
 enum ControlReply: Sendable {
     case answer(ControlAnswer)
     case text(any TextPages)

@@ -4,7 +4,7 @@ import ModuleKit
 import Synchronization
 import XMPPServer
 
-/// Where a process says what went wrong. Commands write at once, as every program does; in a server, which must not wait
+/// The place for errors and the log. Commands write at once, as every program does; in a server, which must not wait
 /// for whoever reads it, everything goes through a queue.
 enum StandardError {
     /// How long the end of a process waits for its last lines to be read.
