@@ -66,12 +66,12 @@ extension Simulation {
         guard let account = BareJID("\(name)@example.org") else { return }
         note("\(name) is removed")
         let unsafe = Set(actors.flatMap { $0.client.unacknowledged.compactMap { $0[attribute: "id"] } })
-        let (confined, server) = (Confined(self), Confined(server))
+        let (confined, server, start) = (Confined(self), Confined(server), step)
         server.value.server.removeAccount(account) { result in
             let simulation = confined.value
             if case .success = result {
                 simulation.note("\(name) has gone")
-                simulation.model.removed(account, at: simulation.step, unsafe: unsafe)
+                simulation.model.removed(account, at: simulation.step, begun: start, unsafe: unsafe)
             }
             server.value.addAccount("\(name)@example.org")
         }

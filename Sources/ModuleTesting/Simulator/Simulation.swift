@@ -322,7 +322,9 @@ public final class Simulation {
             var allowed: Set<String> = ["conflict", "connection-timeout"]
             if isNarrow { allowed.insert("resource-constraint") }
             if changes != nil { allowed.formUnion(SimulatedChanges.errors) }
-            for error in actor.client.errors where !error.elements.contains(where: { allowed.contains($0.name) }) {
+            for error in actor.client.errors {
+                let conditions = error.elements + error.elements.flatMap(\.elements)
+                guard !conditions.contains(where: { allowed.contains($0.name) }) else { continue }
                 model.violate("\(actor.client.account.local)/\(actor.client.resource) was told \(error)")
             }
         }

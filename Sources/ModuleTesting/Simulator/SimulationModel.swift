@@ -182,11 +182,15 @@ final class SimulationModel {
         session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
     }
 
-    /// - Parameter unsafe: what senders have not been told to be safe.
-    func removed(_ account: BareJID, at step: Int, unsafe: Set<String>) {
+    /// - Parameters:
+    ///   - start: when the removal began.
+    ///   - unsafe: messages that senders had not been told to be safe then.
+    func removed(_ account: BareJID, at step: Int, begun start: Int, unsafe: Set<String>) {
         lastRemoval[account] = step
         for message in messages.values where message.recipient == account && message.sender.isManaged {
-            if message.isAccepted, !unsafe.contains(message.id), !message.isResent { message.isGone = true }
+            if message.isAccepted, message.sentAt < start, !unsafe.contains(message.id), !message.isResent {
+                message.isGone = true
+            }
         }
     }
 
