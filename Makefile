@@ -12,6 +12,7 @@ SWIFT_BUILD := swift build $(RELEASE) --quiet
 PYTEST := .venv/bin/python -m pytest
 # Kills of the server, then of backups and restores.
 CRASH = .venv/bin/python Tests/Crash/crash.py --quiet --trials $(TRIALS) && \
+	.venv/bin/python Tests/Crash/endings.py --trials $(TRIALS) && \
 	.venv/bin/python Tests/Crash/backups.py --trials $(TRIALS)
 SWIFT_SOURCES := Package.swift Sources Modules Tests
 # Kills of `make crash`, seeds of the simulator in `make nightly`.
@@ -66,7 +67,7 @@ bench: build-all ## Measure beside a byte relay (PEERS=1: and beside ejabberd an
 bench-quick: build-all
 	@BENCH_QUICK=1 BENCH_SECONDS=1 scripts/bench/bench.py --only chat-100,login --json .build/bench-quick.json
 
-crash: build-all deps-test ## Kill server, backups and restores TRIALS times under load and count what is lost
+crash: build-all deps-test ## Kill server, backups and restores TRIALS times under load, and count what is lost or comes back
 	@$(CRASH)
 
 fuzz: deps ## Make up hostile inputs for each of Tests/Fuzz, FUZZ_SECONDS=30 long

@@ -87,6 +87,11 @@ final class MemorySnapshot: StorageSnapshot {
         try data.accounts[ExactString(host)]?.count ?? 0
     }
 
+    func host(after host: String) throws(StorageError) -> String? {
+        let after = ExactString(host)
+        return try data.accounts.filter { !$0.value.isEmpty && $0.key > after }.keys.min()?.string
+    }
+
     private func record(_ host: String, _ local: String, _ account: MemoryData.Account) -> AccountRecord {
         AccountRecord(
             owner: account.owner, host: host, local: local, created: account.created, credentials: account.credentials)

@@ -12,7 +12,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
     private let getValue, getEntries: Statement
     private let getSpool, countSpool, lastSpool: Statement
     private let archiveForward, archiveBackward: Statement
-    private let getAccount, getAccounts, countAccounts: Statement
+    private let getAccount, getAccounts, countAccounts, nextHost: Statement
 
     private var isOpen = false
     /// Whether any account is being removed; nil: not yet asked in this snapshot.
@@ -59,6 +59,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
             ORDER BY local LIMIT ?3
             """)
         countAccounts = try connection.prepare("SELECT count(*) FROM account WHERE host = ?1")
+        nextHost = try connection.prepare("SELECT host FROM account WHERE host > ?1 ORDER BY host LIMIT 1")
     }
 
     func begin() throws(StorageError) {
@@ -205,6 +206,13 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         try countAccounts.bind(host, at: 1)
         defer { countAccounts.reset() }
         return try countAccounts.step() ? Int(countAccounts.integer(0)) : 0
+    }
+
+    func host(after host: String) throws(StorageError) -> String? {
+        guard isOpen else { throw .failed("a snapshot was used after its read") }
+        try nextHost.bind(host, at: 1)
+        defer { nextHost.reset() }
+        return try nextHost.step() ? nextHost.text(0) : nil
     }
 
     private func record(_ row: Statement) throws(StorageError) -> AccountRecord {

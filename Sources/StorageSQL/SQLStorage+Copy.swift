@@ -51,6 +51,32 @@ extension SQLStorage {
         }
     }
 
+    /// Reads in one snapshot of a database without taking it: also while a server has it, and nothing is changed. A long
+    /// `body` keeps a server from emptying its log meanwhile.
+    ///
+    /// - Throws: also if the database is of an older version that lacks what can be asked for.
+    public static func look<Value>(
+        at options: SQLOptions, _ body: (any StorageSnapshot) throws(StorageError) -> Value
+    ) throws(StorageError) -> Value {
+        let file = try DatabaseFile(options)
+        guard try file.state() != .absent else { throw .damaged("\(options.path) is missing") }
+        do {
+            let reader = try file.openReader()
+            let value = try reader.inDatabase { database in
+                let connection = try Connection(database)
+                defer { connection.finalizeStatements() }
+                let snapshot = try SQLSnapshot(connection)
+                try snapshot.begin()
+                defer { snapshot.end() }
+                return try body(snapshot)
+            }
+            try reader.close()
+            return value
+        } catch {
+            throw file.named(error)
+        }
+    }
+
     /// A copy of what is lost or of somebody else would be found out when it is needed.
     private static func verify(_ copy: Connection, _ path: String) throws(StorageError) {
         let identity = try copy.number("PRAGMA application_id")

@@ -92,7 +92,7 @@ final class WriterThread: @unchecked Sendable {
     }
 
     private func finish(_ group: [Submission], _ results: [Result<[MutationOutcome], StorageError>]) {
-        var failures = 0
+        var (failures, late) = (0, 0)
         var failure: StorageError?
         var rows = 0
         for (submission, result) in zip(group, results) {
@@ -100,16 +100,17 @@ final class WriterThread: @unchecked Sendable {
             case .success:
                 rows += submission.rows
             case .failure(.noSuchOwner):
-                // Its account was removed meanwhile: an answer, and no fault of the store.
-                break
+                // Its account was removed before: that says nothing of the disk.
+                late += 1
             case .failure(let error):
                 failures += 1
                 failure = error
             }
         }
         journal.finish(
-            group, rows: rows, failed: failures, logPages: Int(logPages.pointee), pendingRemovals: removals.count)
-        report(failure, failures)
+            group, rows: rows, failed: failures + late, logPages: Int(logPages.pointee),
+            pendingRemovals: removals.count)
+        if late < group.count { report(failure, failures) }
         for (submission, result) in zip(group, results) { submission.completion(result) }
     }
 

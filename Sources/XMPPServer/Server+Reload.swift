@@ -70,10 +70,7 @@ extension Server {
             let sessions = counts.reduce(0) { $0 + ($1[host] ?? 0) }
             steps.append(ReloadStep("host \(host)", .applied, "it goes, and \(sessions) sessions end"))
         }
-        let keeping = types.filter { $0.info.provides.contains { $0 == (any KeepingService).self } }.map {
-            $0.info.name
-        }
-        func keeps(_ host: HostConfig) -> Bool { host.modules.contains { keeping.contains($0.name) } }
+        func keeps(_ host: HostConfig) -> Bool { WaitingMessages.areKept(at: host, by: types) }
         for host in new.hosts where !keeps(host) && old.hosts.contains(where: { $0.name == host.name && keeps($0) }) {
             let waiting = try? await WaitingMessages.count(at: host.name, in: storage)
             let number = waiting.map { "\($0) messages wait" } ?? "nobody knows how many messages wait"

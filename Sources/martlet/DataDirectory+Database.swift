@@ -75,16 +75,19 @@ extension DataDirectory {
     /// - Throws: `.unavailable` with what is missing or damaged.
     func examine() throws(CommandError) {
         try requireDatabase()
-        let isReadable = { (path: String) in geteuid() == 0 || access(path, R_OK) == 0 }
-        if Self.isMissing(secret.path) || isReadable(secret.path) { _ = try requireSecret() }
-        // A reader of a database in WAL makes files beside it.
-        guard isReadable(databasePath), access(path, W_OK) == 0 else { return }
+        if Self.isMissing(secret.path) || Self.isReadable(secret.path) { _ = try requireSecret() }
+        guard canBeRead else { return }
         do {
             try SQLStorage.examine(SQLOptions(path: databasePath))
         } catch {
             throw OfflineAccounts.explain(error)
         }
     }
+
+    /// Whether this process may read the database: a reader of one in WAL makes files beside it.
+    var canBeRead: Bool { Self.isReadable(databasePath) && access(path, W_OK) == 0 }
+
+    private static func isReadable(_ path: String) -> Bool { geteuid() == 0 || access(path, R_OK) == 0 }
 
     /// Not there; what cannot be looked at may be.
     private static func isMissing(_ path: String) -> Bool {

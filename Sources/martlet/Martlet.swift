@@ -87,7 +87,8 @@ struct Check: AsyncParsableCommand {
         abstract: "Check the config, the certificates and data it names, and the DNS records of its hosts.",
         discussion: """
             Prints every error as `file:line: key: reason` and ends with 1 if there is one, with 69 if \
-            database or secret are missing or damaged. What DNS lacks is no error.
+            database or secret are missing or damaged. What DNS lacks is no error, nor are messages and accounts in the \
+            database that the config leaves waiting.
             """)
 
     @OptionGroup var config: ConfigOption
@@ -100,6 +101,7 @@ struct Check: AsyncParsableCommand {
         let data = DataDirectory(path: file.config.data)
         for warning in Permissions.warnings(data) { Terminal.writeError("\(warning) (warning)") }
         try data.examine()
+        for note in WaitingCheck(data: data, config: file.config).notes() { Terminal.writeError("\(note) (warning)") }
         if dns {
             if let notes = DNSCheck().notes(file.config) {
                 for note in notes { Terminal.writeError("\(note) (warning)") }

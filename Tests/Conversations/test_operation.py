@@ -423,6 +423,36 @@ def test_check_without_a_resolver_says_so_and_goes_on(own):  # noqa: F811
     assert code == 0 and "no resolver answers" in notes
 
 
+# -- what a config leaves in the database
+
+
+def test_check_says_what_a_config_leaves_waiting(own):  # noqa: F811
+    own.add_accounts({"romeo": "first", "juliet": "second"})
+    own.start()
+
+    async def scene():
+        romeo = await Client(own, "romeo", "desk").login(sm=True)
+        romeo.send(f"<message to='juliet@{own.domain}' type='chat' id='1'><body>Hi</body></message>")
+        await romeo.acknowledged()
+
+    asyncio.run(scene())
+    notes = check(own, None)[1]
+    assert "keeps no messages" not in notes and "in the database" not in notes
+    edit(own, lambda config: config["modules"].pop("offline"))
+    waits = f"{own.domain} keeps no messages any more: 1 waits, and is delivered when its account logs in (warning)"
+    code, notes = check(own, None)
+    assert code == 0 and waits in notes.splitlines() and "in the database" not in notes
+    edit(own, lambda config: config.update(hosts=["other.example"]))
+    has = f"{own.domain} has 2 accounts in the database and is not in `hosts` (warning)"
+    code, notes = check(own, None)
+    assert code == 0 and has in notes.splitlines() and "keeps no messages" not in notes
+    # Looking has changed nothing, and needs no server.
+    own.stop()
+    assert has in check(own, None)[1].splitlines()
+    edit(own, lambda config: config.update(hosts=[own.domain]))
+    assert waits in check(own, None)[1].splitlines()
+
+
 # -- accounts
 
 

@@ -157,11 +157,14 @@ class Ledger:
         self.count(message.kind, what)
         self.problems.append(Problem(what, f"{message.id} for {message.kind}", trial, moment, detail))
 
+    def is_owed(self, message: Message) -> bool:
+        """Promised, and nobody has got it."""
+        return message.promised and not message.refused and not message.receipts
+
     def owed(self, reader: str) -> set[str]:
         """What a reader was promised and has not got."""
         return {
-            message.id for message in self.messages.values()
-            if message.reader == reader and message.promised and not message.refused and not message.receipts
+            message.id for message in self.messages.values() if message.reader == reader and self.is_owed(message)
         }
 
     def settle(self, trial: int, moment: str, unclear: set[str]) -> None:
@@ -171,7 +174,7 @@ class Ledger:
                 self.count(message.kind, "promised")
             if message.refused:
                 self.count(message.kind, "refused")
-            if message.promised and not message.refused and not message.receipts:
+            if self.is_owed(message):
                 if message.reader in unclear:
                     self.count(message.kind, "unclear")
                 else:

@@ -84,6 +84,8 @@ import Testing
         let second = try SQLStorage.open(directory.options { $0.report = { reports.add($0) } }, internals)
         #expect(try await second.spoolIDs() == [])
         await #expect(throws: StorageError.noSuchOwner) { try await second.submit([spooled(7_000)]) }
+        // Nobody is told to look at the disk.
+        #expect(!reports.all.contains(.batchesFail(.noSuchOwner)))
         _ = try await second.submit([create("a")])
         #expect(try await second.spoolIDs() == [])
         await waitForRemovals(second)

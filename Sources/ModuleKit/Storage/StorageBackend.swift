@@ -224,6 +224,9 @@ public protocol StorageSnapshot {
     /// Accounts of a host ascending by the bytes of the name, after `local`; from the first if it is empty.
     func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord]
     func accountCount(host: String) throws(StorageError) -> Int
+    /// The next host that has accounts, by the bytes of the name; the first if `host` is empty. Also hosts that no
+    /// config names.
+    func host(after host: String) throws(StorageError) -> String?
 }
 
 /// A database as the kernel and the typed stores use it. Everything a module stores goes through these two calls, so

@@ -97,6 +97,23 @@ extension StorageContract {
             try expect(none, equals: [])
             try expect(counts, equals: [6, 0])
         },
+        StorageCheck("hosts with accounts are found one after the other") { subject in
+            let names = ["b.org", "a.org", "é.org", "a.b.org"]
+            let outcomes = try await subject.storage.submit(
+                names.map { create("romeo", $0) } + [create("juliet", "a.org")])
+            func hosts() async throws -> [String] {
+                try await subject.storage.read { snapshot throws(StorageError) in
+                    var hosts: [String] = []
+                    while let next = try snapshot.host(after: hosts.last ?? "") { hosts.append(next) }
+                    return hosts
+                }
+            }
+            try expect(try await hosts(), equals: ["a.b.org", "a.org", "b.org", "é.org"])
+            // The last account of a host takes it along.
+            let gone = [0, 1].compactMap { if case .owner(let owner) = outcomes[$0] { owner } else { nil } }
+            _ = try await subject.storage.submit(gone.map { .removeAccount($0) })
+            try expect(try await hosts(), equals: ["a.b.org", "a.org", "é.org"])
+        },
         StorageCheck("a thousand accounts in a batch") { subject in
             for round in 0..<3 {
                 let outcomes = try await subject.storage.submit((0..<1_000).map { create("user\(round * 500 + $0)") })
