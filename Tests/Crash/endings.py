@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Kills the server at random moments while accounts are removed and made again and reloads take out hosts and modules.
 
-Every trial: senders write to accounts of two hosts, which are away or take what comes. Commands remove some of them and
-make them again, with another password; reloads take out and put back the module `offline` and the second host, or change
-nothing. Then the server gets SIGKILL, at a random moment or in the middle of such a command, and starts again, now and
+Every trial: senders write to accounts of two hosts, which are away or take what comes. Commands remove some of them
+and make them again, with another password; reloads take out and put back the module `offline` and the second host, or
+change nothing. Then the server gets SIGKILL, at a random moment or in the middle of such a command, and starts again, now and
 then with the config as it was left. Everybody collects, and the books are compared (ledger.py, lives.py):
 
 - What was acknowledged to an account that stayed has come, once and in order, unless it was answered by an error.
@@ -347,8 +347,8 @@ async def main_loop(options) -> int:
     for problem in books.problems[:20]:
         print(f"  {problem.what}: {problem.message}, trial {problem.trial} {problem.moment} {problem.detail}")
     if failure or books.problems or books.strangers or done < options.trials:
-        print(f"FAILED: {failure or f'{len(books.problems)} problems, {books.strangers} unknown messages'}; the files are "
-              f"in {trials.server.folder}; repeat with --seed {options.seed}")
+        print(f"FAILED: {failure or f'{len(books.problems)} problems, {books.strangers} unknown messages'}; the files "
+              f"are in {trials.server.folder}; repeat with --seed {options.seed}")
         return 1
     trials.server.remove()
     print(f"ok: {books.total('promised')} promises kept, and nothing came back from the dead")
