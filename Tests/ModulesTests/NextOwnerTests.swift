@@ -79,7 +79,7 @@ import XMPPServer
             for id in own { #expect(bodies.contains(id) != bounced.contains(id), "\(id), seed \(seed)") }
         }
         try keep(new, server, "new")
-        let storage = await server.crash()
+        let storage = server.crash()
         let again = try await TestServer(standardModules, memory: storage)
         let last = try again.login("\(juliet)/chamber")
         #expect(try kept(last, again) == ["new@example.net", "new", "new"])

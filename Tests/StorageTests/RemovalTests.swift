@@ -53,17 +53,6 @@ import Testing
         #expect(try directory.value("SELECT count(*) FROM archive_body WHERE remaining <> 1") == 0)
     }
 
-    @Test func `a row that comes too late for its account is no fault of the disk`() async throws {
-        let reports = Reports()
-        let storage = try SQLStorage.open(directory.options { $0.report = { reports.add($0) } })
-        _ = try await storage.submit([create("a")])
-        _ = try await storage.submit([.removeAccount(OwnerID(1))])
-        await #expect(throws: StorageError.noSuchOwner) { try await storage.submit([spooled(1)]) }
-        #expect(storage.status.failedBatches == 0)
-        await storage.close()
-        #expect(!reports.all.contains(.batchesFail(.noSuchOwner)))
-    }
-
     @Test func `a removal that a stop interrupts is hidden, and finished by the next run`() async throws {
         let failures = Failures()
         var internals = SQLStorage.Internals()

@@ -70,10 +70,9 @@ final class AccountSpool: @unchecked Sendable {
 
     /// Messages that arrive for the bare address wait behind those that are here.
     var isGateShut: Bool {
-        guard policy != nil else { return false }
-        return switch gate {
+        switch gate {
         case .open: false
-        case .shut: !isOnlyBrowsed
+        case .shut: policy != nil && !isOnlyBrowsed
         case .draining: true
         }
     }
@@ -100,7 +99,8 @@ final class AccountSpool: @unchecked Sendable {
     var shard: Shard { account.shard }
     /// Nil: no module keeps messages any more. Those that wait are delivered all the same, and no new ones are kept.
     var policy: SpoolPolicy? { account.table?.spoolPolicy }
-    private var limit: Int { policy?.limit ?? 0 }
+    /// Without a module that keeps messages, those that come while older ones are delivered have to wait all the same.
+    private var limit: Int { policy?.limit ?? (isGateShut ? 1_000 : 0) }
 
     // MARK: Keeping
 

@@ -288,7 +288,14 @@ final class LocalAccount: Account {
         switch table.undeliverable.run(&event, envelope.stanza) {
         case .handled: return
         case .reject(let error): shard.bounce(envelope, error)
-        case .next: nobodyTook(envelope)
+        case .next:
+            // No module keeps messages any more, and a session is being sent those that wait: this one comes behind them.
+            if table.spoolPolicy == nil, let storedSpool, storedSpool.isGateShut,
+                envelope.stanza.classification.storage == .keep
+            {
+                return storedSpool.keep(envelope)
+            }
+            nobodyTook(envelope)
         }
     }
 
