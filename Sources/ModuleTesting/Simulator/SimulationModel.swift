@@ -130,7 +130,9 @@ final class SimulationModel {
             message.isBounced = true
             if !hasFaults, !isUnsettled { violate("\(id) was bounced: \(element)") }
             let sure = message.deliveries.contains { !mayNotKnow($0) }
-            if sure, !message.isResent { violate("\(id) was bounced after it was delivered for sure") }
+            if sure, !message.isResent, !wasRemoved(message) {
+                violate("\(id) was bounced after it was delivered for sure")
+            }
             return
         }
         deliveries += 1
@@ -141,11 +143,18 @@ final class SimulationModel {
         if session.account != message.recipient { violate("\(id) for \(message.to) went to \(session.account)") }
         if !message.isResent {
             let delivery = SimulatedDelivery(session: session, index: index, step: step)
-            if message.isBounced, !mayNotKnow(delivery) { violate("\(id) was delivered after it was bounced") }
+            if message.isBounced, !mayNotKnow(delivery), !wasRemoved(message) {
+                violate("\(id) was delivered after it was bounced")
+            }
             checkDuplicate(message, in: session, isDelayed: isDelayed)
             checkOrder(message, in: session, isDelayed: isDelayed)
         }
         message.deliveries.append(SimulatedDelivery(session: session, index: index, step: step))
+    }
+
+    /// Its account was removed since: what was on the wire to it then, nobody knows.
+    private func wasRemoved(_ message: SimulatedMessage) -> Bool {
+        message.sentAt <= lastRemoval[message.recipient] ?? -1
     }
 
     private func checkDuplicate(_ message: SimulatedMessage, in session: SimulatedSession, isDelayed: Bool) {
@@ -207,7 +216,7 @@ final class SimulationModel {
                 continue
             }
             if hasFaults || isUnsettled, message.sender.mayBeGone { continue }
-            if message.sentAt <= lastRemoval[message.recipient] ?? -1 { continue }
+            if wasRemoved(message) { continue }
             if !message.sender.isManaged, lastPlainEnd[message.recipient] ?? -1 >= message.sentAt { continue }
             violate("\(message.id) for \(message.to) was lost")
         }
