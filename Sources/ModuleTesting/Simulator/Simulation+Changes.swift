@@ -1,4 +1,4 @@
-public import ModuleKit
+internal import ModuleKit
 internal import XMPPCore
 internal import XMPPServer
 
