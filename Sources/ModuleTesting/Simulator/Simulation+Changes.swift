@@ -65,6 +65,7 @@ extension Simulation {
     private func remove(_ name: String) {
         guard let account = BareJID("\(name)@example.org") else { return }
         note("\(name) is removed")
+        model.removing(account)
         let unsafe = Set(actors.flatMap { $0.client.unacknowledged.compactMap { $0[attribute: "id"] } })
         let (confined, server, start) = (Confined(self), Confined(server), step)
         server.value.server.removeAccount(account) { result in
@@ -72,6 +73,8 @@ extension Simulation {
             if case .success = result {
                 simulation.note("\(name) has gone")
                 simulation.model.removed(account, at: simulation.step, begun: start, unsafe: unsafe)
+            } else {
+                simulation.model.stays(account)
             }
             server.value.addAccount("\(name)@example.org")
         }

@@ -99,6 +99,8 @@ final class SimulationModel {
     var lastPlainEnd: [BareJID: Int] = [:]
     /// The last step at which the account was removed; what had been sent to it went with it.
     var lastRemoval: [BareJID: Int] = [:]
+    /// When everybody has heard of it; `.max`: it is under way.
+    private var removalEnds: [BareJID: Int] = [:]
     /// The last step at which the host was taken out, and with it what was known of its accounts: that a message whose
     /// row could not be deleted has been delivered.
     var lastHostEnd = -1
@@ -154,7 +156,7 @@ final class SimulationModel {
 
     /// Its account was removed since: what was on the wire to it then, nobody knows.
     private func wasRemoved(_ message: SimulatedMessage) -> Bool {
-        message.sentAt <= lastRemoval[message.recipient] ?? -1
+        message.sentAt <= removalEnds[message.recipient] ?? -1
     }
 
     private func checkDuplicate(_ message: SimulatedMessage, in session: SimulatedSession, isDelayed: Bool) {
@@ -191,11 +193,22 @@ final class SimulationModel {
         session.latest[pair] = max(session.latest[pair] ?? 0, message.number)
     }
 
+    func removing(_ account: BareJID) {
+        removalEnds[account] = .max
+    }
+
+    /// The removal has failed.
+    func stays(_ account: BareJID) {
+        removalEnds[account] = nil
+    }
+
     /// - Parameters:
     ///   - start: when the removal began.
     ///   - unsafe: messages that senders had not been told to be safe then.
     func removed(_ account: BareJID, at step: Int, begun start: Int, unsafe: Set<String>) {
         lastRemoval[account] = step
+        // The loop of the account hears of it a little later.
+        removalEnds[account] = step + 40
         for message in messages.values where message.recipient == account && message.sender.isManaged {
             if message.isAccepted, message.sentAt < start, !unsafe.contains(message.id), !message.isResent {
                 message.isGone = true
