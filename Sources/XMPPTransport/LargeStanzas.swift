@@ -62,12 +62,12 @@ enum LateOutput {
 extension Connection {
     /// Writes a large stanza, or puts it off: what is sent to this connection afterwards comes behind it.
     func sendLarge(_ stanza: Stanza, receipt: Receipt?) {
-        guard let output = outputForSending() else { return keepForEnd(receipt) }
+        // Not the output behind what was put off: this one goes behind that by itself.
+        guard let output = output ?? outputForSending() else { return keepForEnd(receipt) }
         let resources = nioLoop.resources
         let rendered = resources.large.rendered(stanza, framing)
-        if phase == .open, moveTarget == nil, resources.large.isSpent || self.output?.late.isEmpty == false {
-            self.output?.late.append(.stanza(rendered ?? framing.render(stanza), receipt))
-            return
+        if !output.late.isEmpty || phase == .open && moveTarget == nil && resources.large.isSpent {
+            return output.late.append(.stanza(rendered ?? framing.render(stanza), receipt))
         }
         resources.large.spend(stanza.tree.byteCount)
         if let rendered {

@@ -218,6 +218,27 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test(arguments: 0..<20)
+    func `an account whose store is full when its host goes can log in when it is back`(_ steps: Int) async throws {
+        let server = try await TestServer(
+            standardModules, config: ["offline": options(["limit": "2"])], hosts: ["example.org", "example.net"])
+        let romeo = try server.login("romeo@example.org/orchard", management: true)
+        let juliet = try server.login("juliet@example.net/balcony", management: true)
+        juliet.answersRequests = false
+        for number in 0..<300 { romeo.send(message(to: "juliet@example.net", "\(number)", id: "\(number)")) }
+        server.settle()
+        let full = Self.configs().map { config in
+            config.name == "offline" ? ModuleConfig(name: "offline", node: options(["limit": "2"])) : config
+        }
+        try await server.reload(full, hosts: ["example.org"])
+        for _ in 0..<(steps * 4) { _ = server.simulation.step(&server.generator) }
+        try await server.reload(full, hosts: ["example.org", "example.net"])
+        let again = try server.login("juliet@example.net/chamber")
+        let bounced = romeo.inbox.filter { $0[attribute: "type"] == "error" }.compactMap { $0[attribute: "id"] }
+        #expect(Set(again.takeBodies() + bounced).count == 300)
+        await server.stop()
+    }
+
     @Test func `an error finds its way back to a host without messages`() async throws {
         let server = try await TestServer(
             standardModules, hosts: ["example.org", "example.net"])

@@ -32,9 +32,11 @@ extension AccountSpool {
     private func keepLeftovers() {
         let end = leftovers.byteCount - Self.portionBytes
         for _ in 0..<Self.portion where leftovers.byteCount > end {
-            guard keepLeftover() else { return }
+            guard keepLeftover() else { break }
         }
-        guard !leftovers.isEmpty, !areLeftoversDue else { return }
+        // The last ones may have gone back to their senders, and nothing follows.
+        guard !leftovers.isEmpty else { return departIfDone() }
+        guard !areLeftoversDue else { return }
         areLeftoversDue = true
         let held = Confined(account)
         shard.loop.later { [self] in

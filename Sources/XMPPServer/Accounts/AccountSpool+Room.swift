@@ -44,6 +44,7 @@ extension AccountSpool {
         let waiting = room.waiting
         room.waiting = []
         for then in waiting { then(isThere) }
+        departIfDone()
     }
 
     private func takeOut(_ rows: [SpoolRow]) -> Bool {

@@ -194,11 +194,16 @@ final class AccountSpool: @unchecked Sendable {
         }
         // The gate may be shut for this row alone.
         if delivery.row == 0, case .shut = gate { account.drainToAnyone() }
-        if account.hasLeft, !isWriting { shard.departed(account) }
+        departIfDone()
     }
 
-    /// Messages are on their way to the store.
-    var isWriting: Bool { pending > 0 || !leftovers.isEmpty }
+    /// Messages are on their way to the store, or to their senders if it is full.
+    var isWriting: Bool { pending > 0 || !leftovers.isEmpty || !room.waiting.isEmpty }
+
+    /// Of an account that has left: the next one of its address need not wait any more.
+    func departIfDone() {
+        if account.hasLeft, !isWriting { shard.departed(account) }
+    }
 
     /// Rows are free again that were leased to nobody.
     func free(_ rows: Set<Int64>) {

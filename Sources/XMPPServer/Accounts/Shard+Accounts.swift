@@ -36,12 +36,13 @@ extension Shard {
     /// One read job runs the loader of every module in one snapshot.
     func load(_ account: LocalAccount, for origin: BareJID?) {
         guard !account.isLoading, !account.isResident else { return }
-        guard let table = world.hosts[account.address.domain], loadBudget.take(origin) else {
+        let table = world.hosts[account.address.domain]
+        // Messages of the account that left are still on their way to the store; they are part of what is read.
+        if table != nil, departing[account.address] != nil { return }
+        guard let table, loadBudget.take(origin) else {
             accounts[account.address] = nil
             return account.loadFailed()
         }
-        // Messages of the account that left are still on their way to the store; they are part of what is read.
-        guard departing[account.address] == nil else { return }
         account.isLoading = true
         counts.loads += 1
         let (loaders, address) = (table.loaders, account.address)
