@@ -93,7 +93,7 @@ def test_line_34_a_registration_that_says_something_twice_or_its_name_as_the_pas
             assert await refusal(client, "set", f"<query xmlns='{REGISTER}'>{content}</query>") == "not-acceptable"
         assert await register(client, f"once-{len(elements)}") is None
         client.cut()
-        # Who has an account does not get such a password either.
+        # An account that exists does not get such a password either.
         alice = await here(server, "alice")
         for password in ("ALICE", alice.bare, "Alice@" + alice.domain.upper()):
             content = f"<username>alice</username><password>{password}</password>"

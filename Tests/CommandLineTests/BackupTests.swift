@@ -8,34 +8,19 @@ import XMPPServer
 
 /// Backups and their way back: what has the name is whole, and what is not whole is said to be so.
 @Suite struct `A backup` {
-    private let directory: TemporaryDirectory
-    private var config: String { directory.path + "/s/martlet.yml" }
-    private var data: DataDirectory { DataDirectory(path: directory.path + "/s/data") }
+    private let place: SetUpPlace
+    private var directory: TemporaryDirectory { place.directory }
+    private var config: String { place.config }
+    private var data: DataDirectory { place.data }
     private let ending = ["--no-dns"]
 
     init() throws {
-        directory = try TemporaryDirectory()
+        place = try SetUpPlace()
     }
 
     private func setUp() async throws {
-        #expect(await Martlet.run(["setup", "localhost", "--dir", directory.path + "/s"]) == 0)
-        try await add("romeo")
-    }
-
-    private func accounts() async throws -> [String] {
-        var options = SQLOptions(path: data.databasePath)
-        options.makesMissing = false
-        let storage = try SQLStorage.open(options)
-        let found = try await storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.accounts(host: "localhost", after: "", limit: 100).map(\.local)
-        }
-        await storage.close()
-        return found
-    }
-
-    private func add(_ name: String) async throws {
-        let list = try TemporaryFile("\(name)@localhost secret\n")
-        #expect(await Martlet.run(["account", "import", list.path, "-c", config]) == 0)
+        await place.setUp()
+        try await place.add("romeo")
     }
 
     private func names(_ path: String) throws -> [String] {
@@ -66,7 +51,7 @@ import XMPPServer
         let copy = await backUp()
         try FileManager.default.removeItem(atPath: data.path)
         #expect(await restore(copy) == 0)
-        #expect(try await accounts() == ["romeo"])
+        #expect(try await place.accounts() == ["romeo"])
         #expect(try data.secret.read() == secret)
         #expect(Permissions.warnings(data) == [])
         #expect(await Martlet.run(["check", "-c", config] + ending) == 0)
@@ -75,13 +60,13 @@ import XMPPServer
     @Test func `is never overwritten: what was there is kept aside, its log too`() async throws {
         try await setUp()
         let copy = await backUp()
-        try await add("juliet")
+        try await place.add("juliet")
         #expect(await restore(copy) == 3)
         // The log of another database, as a server leaves one that was killed.
         try Data("not of the backup".utf8).write(to: URL(fileURLWithPath: data.databasePath + "-wal"))
         #expect(await restore(copy, "--force") == 0)
         #expect(!FileManager.default.fileExists(atPath: data.databasePath + "-wal"))
-        #expect(try await accounts() == ["romeo"])
+        #expect(try await place.accounts() == ["romeo"])
         let names = try FileManager.default.contentsOfDirectory(atPath: data.path)
         let aside = try #require(names.first { $0.hasPrefix("replaced-") })
         #expect(
@@ -97,7 +82,7 @@ import XMPPServer
         try Data("left over".utf8).write(to: URL(fileURLWithPath: data.databasePath + "-wal"))
         #expect(await restore(copy) == 3)
         #expect(await restore(copy, "--force") == 0)
-        #expect(try await accounts() == ["romeo"])
+        #expect(try await place.accounts() == ["romeo"])
     }
 
     @Test(arguments: ["empty", "foreign", "damaged", "newer", "missing", "secret"])
@@ -117,7 +102,7 @@ import XMPPServer
             try handle.close()
         }
         #expect(await restore(copy, "--force") != 0)
-        #expect(try await accounts() == ["romeo"])
+        #expect(try await place.accounts() == ["romeo"])
         let names = try FileManager.default.contentsOfDirectory(atPath: data.path)
         #expect(!names.contains { $0.hasPrefix("replaced-") || $0.contains(".restored") })
     }
@@ -202,7 +187,7 @@ import XMPPServer
         let copy = await backUp()
         try FileManager.default.moveItem(atPath: copy + "/secret", toPath: directory.path + "/secret")
         #expect(refusal(copy).contains("\(copy)/secret is missing, so that the backup is not whole"))
-        #expect(try await accounts() == ["romeo"])
+        #expect(try await place.accounts() == ["romeo"])
         try FileManager.default.moveItem(atPath: directory.path + "/secret", toPath: copy + "/secret")
         try write("hot", copy + "/martlet.db-journal")
         #expect(refusal(copy).contains("martlet.db-journal says that copying it did not end"))
@@ -232,7 +217,7 @@ import XMPPServer
                 #expect(error.message.contains("a restore did not end. Run it again: `martlet restore DIRECTORY`"))
             }
             #expect(await restore(copy) == 0)
-            #expect(try await accounts() == ["romeo"])
+            #expect(try await place.accounts() == ["romeo"])
             #expect(try !names(data.path).contains { $0.contains(".restored") })
         }
     }

@@ -8,17 +8,14 @@ import XMPPServer
 
 /// The data directory: only setup and restore make a database, and what is damaged or open to others is told.
 @Suite struct `The data of a server` {
-    private let directory: TemporaryDirectory
-    private var config: String { directory.path + "/s/martlet.yml" }
-    private var data: DataDirectory { DataDirectory(path: directory.path + "/s/data") }
+    private let place: SetUpPlace
+    private var directory: TemporaryDirectory { place.directory }
+    private var config: String { place.config }
+    private var data: DataDirectory { place.data }
     private let ending = ["--no-dns"]
 
     init() throws {
-        directory = try TemporaryDirectory()
-    }
-
-    private func setUp() async {
-        #expect(await Martlet.run(["setup", "localhost", "--dir", directory.path + "/s"]) == 0)
+        place = try SetUpPlace()
     }
 
     private func requirement() -> String {
@@ -31,34 +28,18 @@ import XMPPServer
         }
     }
 
-    private func accounts() async throws -> [String] {
-        var options = SQLOptions(path: data.databasePath)
-        options.makesMissing = false
-        let storage = try SQLStorage.open(options)
-        let found = try await storage.read([]) { snapshot throws(StorageError) in
-            try snapshot.accounts(host: "localhost", after: "", limit: 100).map(\.local)
-        }
-        await storage.close()
-        return found
-    }
-
-    private func add(_ name: String) async throws {
-        let list = try TemporaryFile("\(name)@localhost secret\n")
-        #expect(await Martlet.run(["account", "import", list.path, "-c", config]) == 0)
-    }
-
     // MARK: What is missing
 
     @Test func `is complete after setup, and accounts can be added at once`() async throws {
-        await setUp()
+        await place.setUp()
         #expect(await Martlet.run(["check", "-c", config] + ending) == 0)
-        try await add("romeo")
-        #expect(try await accounts() == ["romeo"])
+        try await place.add("romeo")
+        #expect(try await place.accounts() == ["romeo"])
     }
 
     @Test func `is not begun anew when its database is gone`() async throws {
-        await setUp()
-        try await add("romeo")
+        await place.setUp()
+        try await place.add("romeo")
         unlink(data.databasePath)
         #expect(requirement().contains("martlet.db is missing, though a server has run here: restore a backup"))
         for command in [["serve"], ["check"] + ending, ["account", "list"]] {
@@ -72,7 +53,7 @@ import XMPPServer
     }
 
     @Test func `is not made where somebody has mistyped its place`() async throws {
-        await setUp()
+        await place.setUp()
         let text = try String(contentsOfFile: config, encoding: .utf8)
         try (text + "\ndata: dta\n").write(toFile: config, atomically: false, encoding: .utf8)
         for command in [["serve"], ["check"] + ending, ["account", "list"]] {
@@ -98,7 +79,7 @@ import XMPPServer
 
     @Test(arguments: [0, 31, 33, 2_000_000])
     func `has a secret of the right length or is refused`(_ length: Int) async throws {
-        await setUp()
+        await place.setUp()
         let secret = Data(repeating: 1, count: length)
         try secret.write(to: URL(fileURLWithPath: data.secret.path))
         for command in [["serve"], ["check"] + ending] {
@@ -121,7 +102,7 @@ import XMPPServer
     }
 
     @Test func `is told of when others may read it`() async throws {
-        await setUp()
+        await place.setUp()
         chmod(data.secret.path, 0o640)
         #expect(Permissions.warnings(data) == ["\(data.secret.path) is open to others (mode 640): chmod 600"])
         chmod(data.path, 0o755)

@@ -1,5 +1,8 @@
 import Foundation
 import GRDB
+import ModuleKit
+import StorageSQL
+import Testing
 import XMPPServer
 
 @testable import martlet
@@ -28,6 +31,37 @@ final class TemporaryDirectory {
     }
 
     deinit { try? FileManager.default.removeItem(atPath: path) }
+}
+
+/// The place of a server as `setup` makes it, gone with the test.
+struct SetUpPlace {
+    let directory: TemporaryDirectory
+    var config: String { directory.path + "/s/martlet.yml" }
+    var data: DataDirectory { DataDirectory(path: directory.path + "/s/data") }
+
+    init() throws {
+        directory = try TemporaryDirectory()
+    }
+
+    func setUp() async {
+        #expect(await Martlet.run(["setup", "localhost", "--dir", directory.path + "/s"]) == 0)
+    }
+
+    func accounts() async throws -> [String] {
+        var options = SQLOptions(path: data.databasePath)
+        options.makesMissing = false
+        let storage = try SQLStorage.open(options)
+        let found = try await storage.read([]) { snapshot throws(StorageError) in
+            try snapshot.accounts(host: "localhost", after: "", limit: 100).map(\.local)
+        }
+        await storage.close()
+        return found
+    }
+
+    func add(_ name: String) async throws {
+        let list = try TemporaryFile("\(name)@localhost secret\n")
+        #expect(await Martlet.run(["account", "import", list.path, "-c", config]) == 0)
+    }
 }
 
 enum HostConfigs {

@@ -5,7 +5,7 @@ import XMPPServer
 
 @testable import martlet
 
-/// What `martlet check` says of messages and accounts that a config leaves in the database.
+/// `martlet check` counts messages and accounts that a config leaves in the database.
 @Suite struct `What a config leaves waiting` {
     private let directory: TemporaryDirectory
     private let data: DataDirectory

@@ -257,7 +257,7 @@ def test_the_own_name_is_no_password(own, when):
         assert code == 64 and "the password is the account's own name" in error and not out
     assert run(own, "account", "add", benvolio, input="another one\n")[0] == 0
     assert run(own, "account", "password", benvolio, input="Benvolio\n")[0] == 64
-    # Who comes from another server is not locked out, and the operator hears of it.
+    # Accounts from another server are not locked out, and the operator hears of it.
     file = own.folder / "moved"
     file.write_text(f"tybalt@{own.domain} tybalt\nparis@{own.domain} a better one\n")
     code, out, error = run(own, "account", "import", str(file))

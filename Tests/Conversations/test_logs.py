@@ -37,7 +37,7 @@ def test_a_reader_of_the_log_that_stops_stops_nobody(piped):
     assert run(server, "status")[0] == 0
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait(30) == 0
-    # What there was room for.
+    # The lines that there was room for.
     assert b"event=authentication_failed" in os.read(reader, 4096)
 
 

@@ -253,7 +253,7 @@ def test_a_backup_of_a_running_server_can_be_restored(own, tmp_path):  # noqa: F
     async def say(number: int):
         romeo = await Client(own, "romeo", "desk").login(sm=True)
         romeo.send(f"<message to='juliet@{own.domain}' type='chat' id='{number}'><body>{number}</body></message>")
-        # What is acknowledged is on disk; what comes back from a ping may come before it.
+        # Acknowledged messages are on disk; the answer to a ping may come before that.
         await romeo.acknowledged()
         await romeo.close()
 

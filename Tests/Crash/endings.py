@@ -289,7 +289,7 @@ class Trials:
                 self.complain("failed", person.user if person else "-", f"{type(outcome).__name__}: {outcome}")
 
     async def find_out(self, reader: Resident) -> None:
-        """What became of an account, by what the commands said; then it is made again if it is gone."""
+        """Finds the fate of an account from the answers of the commands, and makes it again if it is gone."""
         lives = self.books.lives[reader.user]
         code, out = await self.commands.run("account", "show", reader.bare)
         is_there, life = code == 0, lives[-1]

@@ -18,7 +18,7 @@ from support.namespaces import qname
 from support.rawclient import Client, Failure
 
 ROSTER = "jabber:iq:roster"
-# What a login says of a wrong password, or of a name that nobody has.
+# The answers to a login with a wrong password, or under a name that nobody has.
 REFUSED = "not-authorized"
 
 

@@ -30,6 +30,18 @@ import Testing
         return (server, romeo, juliet)
     }
 
+    /// Another client of hers logs in and is sent 300 messages, while she sends this.
+    private func flood(
+        beside stanza: String
+    ) async throws -> (TestServer, romeo: TestClient, juliet: TestClient, flooded: TestClient) {
+        let (server, romeo, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
+        let flooded = server.client("juliet@example.org/chamber")
+        flooded.logIn()
+        juliet.send(stanza)
+        server.settle()
+        return (server, romeo, juliet, flooded)
+    }
+
     private func count(_ client: TestClient, _ server: TestServer) throws -> String? {
         let answer = try client.ask(server, "get", info)
         let field = answer?.first("x", .dataForms)?.elements.first { $0[attribute: "var"] == "number_of_messages" }
@@ -219,22 +231,14 @@ import Testing
     }
 
     @Test func `looking does not end the flood of another session`() async throws {
-        let (server, _, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
-        let flooded = server.client("juliet@example.org/chamber")
-        flooded.logIn()
-        juliet.send("<iq type='get' id='i'>\(items)</iq>")
-        server.settle()
+        let (server, _, juliet, flooded) = try await flood(beside: "<iq type='get' id='i'>\(items)</iq>")
         #expect(flooded.takeBodies() == (0..<300).map(String.init))
         #expect(try nodes(juliet, server).isEmpty)
         await server.stop()
     }
 
     @Test func `a purge leaves to another session what it has`() async throws {
-        let (server, romeo, juliet) = try await waiting(300, config: ["offline": options(["limit": "1000"])])
-        let flooded = server.client("juliet@example.org/chamber")
-        flooded.logIn()
-        juliet.send("<iq type='set' id='p'>\(purge)</iq>")
-        server.settle()
+        let (server, romeo, juliet, flooded) = try await flood(beside: "<iq type='set' id='p'>\(purge)</iq>")
         let seen = flooded.takeBodies()
         #expect(seen == (0..<seen.count).map(String.init))
         #expect(try count(juliet, server) == "0")

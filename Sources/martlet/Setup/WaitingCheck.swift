@@ -2,8 +2,8 @@ import ModuleKit
 import StorageSQL
 import XMPPServer
 
-/// What the database holds and a config leaves there: messages at hosts that keep none, accounts of hosts that the config
-/// does not name.
+/// The messages and accounts that a config leaves in the database: messages at hosts that keep none, accounts of hosts
+/// that the config does not name.
 ///
 /// It only reads, beside a server that runs, and each thousand accounts in a snapshot of their own.
 struct WaitingCheck {
