@@ -227,7 +227,7 @@ def test_behind_a_proxy_the_client_has_its_own_address(own, port):  # noqa: F811
         bad.password = "wrong"
         with pytest.raises(Failure, match="not-authorized"):
             await bad.authenticate()
-        assert "address=2001:db8::5" in own.log.read_text()
+        own.logged("address=2001:db8::5")
 
     asyncio.run(scene())
 

@@ -90,10 +90,9 @@ def test_hangups_during_a_reload_are_one_more_reload(stalled):
         server.process.send_signal(signal.SIGHUP)
     assert config.command("status") == 0
     config.mend()
-    while server.log_since_start().count("event=reloaded") < 2:
-        assert server.running
+    server.logged(lambda log: log.count("event=reloaded") == 2, 30)
     assert run(server, "reload")[0] == 0
-    assert server.log_since_start().count("event=reloaded") == 3
+    server.logged(lambda log: log.count("event=reloaded") == 3)
     assert "event=reload_refused" not in server.log_since_start()
 
 

@@ -216,6 +216,16 @@ class Server:
             log.seek(self._log_start)
             return log.read().decode(errors="replace")
 
+    def logged(self, wanted, timeout: float = 10) -> str:
+        """The log of this run as soon as `wanted` is in it, a text or a condition of the log: the server writes its log
+        a moment after what it tells of."""
+        is_there = wanted if callable(wanted) else lambda log: wanted in log
+        deadline = time.monotonic() + timeout
+        while not is_there(log := self.log_since_start()):
+            assert time.monotonic() < deadline, f"the log never had {wanted!r}:\n{self.tail()}"
+            time.sleep(0.01)
+        return log
+
     def memory(self) -> int:
         """Resident bytes of the process."""
         for line in Path(f"/proc/{self.process.pid}/status").read_text().splitlines():
