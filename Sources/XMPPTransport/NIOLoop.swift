@@ -42,8 +42,11 @@ final class NIOLoop: Loop, @unchecked Sendable {
     private var endingTurn: ContiguousArray<Connection> = []
     private var isInTurn = false
     private var isTurnScheduled = false
+    /// The sockets come first, and the next turn behind them.
+    private var isResting = false
     /// Made once, and never changed: a closure per wake-up would be an allocation each.
     private var turn: @Sendable () -> Void = {}
+    private var turnAfterRest: @Sendable () -> Void = {}
 
     private var clock = Instant(nanoseconds: 0)
     private var isClockFresh = false
@@ -58,7 +61,15 @@ final class NIOLoop: Loop, @unchecked Sendable {
         self.eventLoop = eventLoop
         wheel = TimingWheel(now: Self.readClock())
         // The group holds its loops until their threads have ended.
-        turn = { [unowned self] in runTurn() }
+        turn = { [unowned self] in
+            isTurnScheduled = false
+            // Mail that wakes the loop as it rests waits as well. A turn for each would keep it from the sockets.
+            if !isResting { runTurn() }
+        }
+        turnAfterRest = { [unowned self] in
+            isResting = false
+            runTurn()
+        }
     }
 
     // MARK: Mail
@@ -162,13 +173,12 @@ final class NIOLoop: Loop, @unchecked Sendable {
 
     @inline(__always)
     private func scheduleTurn() {
-        guard !isInTurn, !isTurnScheduled else { return }
+        guard !isInTurn, !isTurnScheduled, !isResting else { return }
         isTurnScheduled = true
         eventLoop.execute(turn)
     }
 
     private func runTurn() {
-        isTurnScheduled = false
         guard !isInTurn else { return }
         isInTurn = true
         var share = Self.share
@@ -193,7 +203,7 @@ final class NIOLoop: Loop, @unchecked Sendable {
         isInTurn = false
         resources.large.endTurn()
         if !isBatchDone || !ownMail.isEmpty || !deferred.isEmpty || !touched.isEmpty || !postponed.isEmpty {
-            goOnLater()
+            rest()
         }
     }
 
@@ -203,17 +213,19 @@ final class NIOLoop: Loop, @unchecked Sendable {
     }
 
     /// The next turn comes behind the sockets. What is executed at once would come before them, for ever if there is
-    /// always more of it; what has a deadline behind the tasks that are due now does not.
-    private func goOnLater() {
-        isTurnScheduled = true
-        eventLoop.scheduleTask(in: .microseconds(50), turn)
+    /// always more of it; what has a deadline behind the tasks that are due now does not. One such task at a time: of
+    /// two, one is always due when the other's turn ends.
+    private func rest() {
+        guard !isResting else { return }
+        isResting = true
+        eventLoop.scheduleTask(in: .microseconds(50), turnAfterRest)
     }
 
     func later(_ work: @escaping () -> Void) {
         assertCurrent()
         postponed.append(work)
         guard !isInTurn, !isTurnScheduled else { return }
-        goOnLater()
+        rest()
     }
 
     /// As much of it as there is time for: what takes long is put off so that others come between two pieces of it.

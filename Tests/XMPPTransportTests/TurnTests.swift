@@ -1,3 +1,4 @@
+import Dispatch
 import ModuleKit
 import Testing
 import XMPPCore
@@ -74,6 +75,46 @@ extension SocketTests {
             try client.send("<iq id='a' type='get'/>")
             #expect(script.journal.wait(for: .element("iq", "a")))
             #expect(rounds.events.count < 500)
+            await server.group.shutdown()
+        }
+
+        @Test func `work that is put off and mail from another thread do not keep the sockets waiting`() async throws {
+            let server = try await TestServer(loops: 1)
+            let client = try server.connect()
+            try client.openStream()
+            let script = try server.script()
+            let loop = server.group.loops[0]
+            let rounds = Journal<Int>()
+            let reader = DispatchQueue(label: "reader")
+            @Sendable func isOver() -> Bool {
+                rounds.events.count >= 1000 || script.journal.events.contains(.element("iq", "9"))
+            }
+            @Sendable func work() {
+                rounds.note(0)
+                let end = ContinuousClock.now + .milliseconds(2)
+                while ContinuousClock.now < end {}
+            }
+            // What is read comes as mail, and leaves what is to be read next for a later turn.
+            @Sendable func read() {
+                reader.async {
+                    loop.post(
+                        .work {
+                            work()
+                            if !isOver() { loop.later { read() } }
+                        })
+                }
+            }
+            script.perform { _ in
+                read()
+                read()
+            }
+            #expect(rounds.wait { $0.count > 10 })
+            for number in 0..<10 {
+                let before = rounds.events.count
+                try client.send("<iq id='\(number)' type='get'/>")
+                #expect(script.journal.wait(for: .element("iq", "\(number)")))
+                #expect(rounds.events.count - before < 20)
+            }
             await server.group.shutdown()
         }
     }
