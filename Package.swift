@@ -20,7 +20,8 @@ func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 
 /// One folder of Modules/, one target, one module: it sees ModuleKit and nothing else of ours.
 let moduleNames = [
-    "Disco", "Last", "Messages", "Offline", "Ping", "Presence", "Private", "Register", "Roster", "Time", "VCard",
+    "Archive", "Disco", "Last", "Messages", "Offline", "Ping", "Presence", "Private", "Register", "Roster", "Time",
+    "VCard",
     "Version",
 ]
 let modules = moduleNames.map {

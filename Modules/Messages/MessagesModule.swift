@@ -8,7 +8,21 @@ public struct MessagesModule: Module {
     public init(_ options: NoOptions, in host: HostContext) {}
 
     public func install(on host: inout HostBuilder) {
+        // Before anybody records or copies it.
+        host.arriving.add(.admit, on: .message.of(.normal, .groupchat), after: ["blocking", "privacy"]) { event in
+            isForNobody(event) ? .reject(.serviceUnavailable) : .next
+        }
         host.arriving.add(.deliver, on: .message) { event in deliver(&event) }
+    }
+
+    /// A message that stands alone was meant for the resource that it names, and its sender hears that it did not arrive
+    /// (RFC 6121 §8.5.3.2.1); one of a group chat is for a resource or for nobody (§8.5.2.1.1).
+    private func isForNobody(_ event: Arriving) -> Bool {
+        let stanza = event.envelope.stanza
+        guard let resource = stanza.to?.resource else { return false }
+        if stanza.type == .groupchat { return resource.isEmpty || event.account.session(resource) == nil }
+        guard !resource.isEmpty, event.account.session(resource) == nil else { return false }
+        return stanza.classification.storage != .vanish
     }
 
     private func deliver(_ event: inout Arriving) -> Verdict {
@@ -30,22 +44,15 @@ public struct MessagesModule: Module {
         return session.isInterested || session.isArriving
     }
 
-    /// RFC 6121 §8.5.3.2.1: no such resource. Only a chat goes on with whoever is there; a message that stands alone
-    /// was meant for that resource, and its sender hears that it did not arrive.
+    /// RFC 6121 §8.5.3.2.1: no such resource. Only a chat goes on with whoever is there.
     private func deliverToMissing(_ event: Arriving, _ stanza: Stanza) -> Verdict {
-        switch stanza.type {
-        case .chat: deliverToBare(event, stanza)
-        case .normal where stanza.classification.storage == .vanish: .handled
-        case .normal, .groupchat: .reject(.serviceUnavailable)
-        default: .handled
-        }
+        stanza.type == .chat ? deliverToBare(event, stanza) : .handled
     }
 
     /// RFC 6121 §8.5.2.
     private func deliverToBare(_ event: Arriving, _ stanza: Stanza) -> Verdict {
         switch stanza.type {
-        case .groupchat: return .reject(.serviceUnavailable)
-        case .error: return .handled
+        case .groupchat, .error: return .handled
         case .headline:
             let sessions = interested(event.account)
             if !sessions.isEmpty { event.account.deliver(event.envelope, to: sessions) }

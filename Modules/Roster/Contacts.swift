@@ -14,6 +14,10 @@ struct Contacts: ContactService {
         roster(of: account)?.traits(of: contact).contains(.to) ?? false
     }
 
+    func isContact(_ contact: BareJID, of account: any Account) -> Bool {
+        roster(of: account)?[contact].map { !$0.isHidden } ?? false
+    }
+
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void) {
         roster(of: account)?.forEach(.from, body)
     }

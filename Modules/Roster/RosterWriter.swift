@@ -73,7 +73,7 @@ private final class Write {
         case .failed: finish(.failed)
         case .conflict: finish(.conflict)
         // The contact is elsewhere, is nobody, or has nothing to write: alone.
-        case .untaken: submit(with: [])
+        case .untaken, .refused: submit(with: [])
         }
     }
 

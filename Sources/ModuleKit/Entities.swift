@@ -97,6 +97,15 @@ public protocol Kernel: AnyObject {
     /// How long the server has been running, whatever the time of day was set to meanwhile.
     var uptime: Duration { get }
     var storage: any StorageBackend { get }
+    /// Queues rows for the journal that somebody's stanza brings. Until they are on disk they count against what this
+    /// account may have on its way there (DESIGN: back-pressure is charged to who causes it).
+    ///
+    /// - Parameters:
+    ///   - bytes: of the rows, roughly.
+    ///   - then: called on this loop.
+    func submit(
+        _ batch: [Mutation], bytes: Int, chargedTo sender: BareJID?,
+        then: @escaping (Result<[MutationOutcome], StorageError>) -> Void)
 
     /// Sends a stanza on its way. `from` and `to` must be set.
     func route(_ envelope: Envelope)

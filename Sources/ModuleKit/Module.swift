@@ -154,6 +154,8 @@ public struct AccountLoader: Sendable {
 public struct HostBuilder {
     /// The loop this table is for.
     public let kernel: any Kernel
+    /// The hosts that the table is for.
+    public let hosts: [String]
 
     public var received = HotPoint<Received>()
     public var arriving = HotPoint<Arriving>()
@@ -190,8 +192,9 @@ public struct HostBuilder {
     private var services: [ObjectIdentifier: Any] = [:]
     private var module = ""
 
-    public init(kernel: any Kernel) {
+    public init(kernel: any Kernel, hosts: [String]) {
         self.kernel = kernel
+        self.hosts = hosts
     }
 
     /// The loader names the module whose `install` comes next.

@@ -17,15 +17,23 @@ public final class SharedChange: Sendable {
         case conflict
         /// Nobody has written it.
         case untaken
+        /// Nobody has written it, and the stanza was refused.
+        case refused
     }
 
     public let mutations: [Mutation]
+    /// The id of an archived stanza in its sender's archive, for what the sender's other devices are told. Nobody else
+    /// may know it (XEP-0313 §3.4).
+    public let archiveID: String?
     private let hasEnded = Atomic<Bool>(false)
     private let ended: @Sendable (Outcome) -> Void
 
     /// - Parameter ended: called once, on any thread.
-    public init(_ mutations: [Mutation], ended: @escaping @Sendable (Outcome) -> Void) {
+    public init(
+        _ mutations: [Mutation], archiveID: String? = nil, ended: @escaping @Sendable (Outcome) -> Void
+    ) {
         self.mutations = mutations
+        self.archiveID = archiveID
         self.ended = ended
     }
 

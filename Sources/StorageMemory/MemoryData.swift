@@ -99,6 +99,8 @@ struct MemoryData: Sendable {
             return try archive(Store(store.rawValue), references, stamp, stanza)
         case .expireArchive(let store, let from, let before, let limit):
             return expire(Store(store.rawValue), from, before, limit)
+        case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
+            return trim(Store(store.rawValue), owner, from..<max(from, before), keep, limit)
         case .createAccount(let host, let local, let created, let credentials):
             return createAccount(ExactString(host), ExactString(local), created, credentials)
         case .setCredentials(let owner, let credentials):
@@ -168,6 +170,17 @@ struct MemoryData: Sendable {
         for (owner, reference) in expired { ids[owner, default: []].insert(reference.row.id) }
         for (owner, ids) in ids { archives[owner]?[store]?.removeAll { ids.contains($0.row.id) } }
         return .removed(expired.count)
+    }
+
+    private mutating func trim(
+        _ store: Store, _ owner: OwnerID, _ expired: Range<Timestamp>, _ keep: Int, _ limit: Int
+    ) -> MutationOutcome {
+        let rows = archives[owner]?[store] ?? []
+        let oldest = rows.prefix(min(max(limit, 0), 10_000))
+        let old = oldest.lastIndex { expired.contains($0.row.stamp) }.map { $0 + 1 } ?? 0
+        let count = max(old, min(oldest.count, max(0, rows.count - max(0, keep))))
+        if count > 0 { archives[owner]?[store]?.removeFirst(count) }
+        return .removed(count)
     }
 
     // MARK: Accounts
@@ -271,6 +284,8 @@ extension Mutation {
             [owner]
         case .archive(_, let references, _, _):
             references.map(\.owner)
+        case .trimArchive(_, let owner, _, _, _, _):
+            [owner]
         case .expireArchive, .createAccount, .setCredentials, .replaceCredentials, .removeAccount:
             nil
         }

@@ -52,23 +52,33 @@ final class MemorySnapshot: StorageSnapshot {
     // MARK: Archives
 
     func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow] {
-        let rows = try data.archives[owner]?[ExactString(store.rawValue)] ?? []
-        let with = query.with.map(ExactString.init)
-        func isWanted(_ row: ArchiveRow) -> Bool {
-            if let with, ExactString(row.with) != with { return false }
-            if let start = query.start, row.stamp < start { return false }
-            if let end = query.end, end < row.stamp { return false }
-            if let after = query.after, row.id <= after { return false }
-            if let before = query.before, row.id >= before { return false }
-            return true
-        }
+        let rows = try archive(store, owner)
         let limit = query.clampedLimit
         switch query.direction {
-        case .forward:
-            return Array(rows.lazy.map(\.row).filter(isWanted).prefix(limit))
-        case .backward:
-            return Array(rows.reversed().lazy.map(\.row).filter(isWanted).prefix(limit)).reversed()
+        case .forward: return Array(rows.lazy.filter(query.finds).prefix(limit))
+        case .backward: return Array(rows.reversed().lazy.filter(query.finds).prefix(limit)).reversed()
         }
+    }
+
+    func archiveIDs(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [Int64] {
+        try archive(store, owner, query).map(\.id)
+    }
+
+    func archiveCount(
+        _ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery, most: Int
+    ) throws(StorageError) -> Int {
+        Array(try archive(store, owner).lazy.filter(query.finds).prefix(max(0, most))).count
+    }
+
+    func archiveExtent(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> ArchiveExtent? {
+        let rows = try archive(store, owner)
+        guard let first = rows.first, let last = rows.last else { return nil }
+        return ArchiveExtent(
+            oldest: .init(id: first.id, stamp: first.stamp), newest: .init(id: last.id, stamp: last.stamp))
+    }
+
+    private func archive(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> [ArchiveRow] {
+        (try data.archives[owner]?[ExactString(store.rawValue)] ?? []).map(\.row)
     }
 
     // MARK: Accounts
@@ -95,5 +105,19 @@ final class MemorySnapshot: StorageSnapshot {
     private func record(_ host: String, _ local: String, _ account: MemoryData.Account) -> AccountRecord {
         AccountRecord(
             owner: account.owner, host: host, local: local, created: account.created, credentials: account.credentials)
+    }
+}
+
+extension ArchiveQuery {
+    /// Whether the row matches, whatever the limit.
+    fileprivate func finds(_ row: ArchiveRow) -> Bool {
+        if let with, ExactString(row.with) != ExactString(with) {
+            guard let resources, row.with.utf8.starts(with: resources.above.utf8) else { return false }
+        }
+        if let start, row.stamp < start { return false }
+        if let end, end < row.stamp { return false }
+        if let after, row.id <= after { return false }
+        if let before, row.id >= before { return false }
+        return true
     }
 }

@@ -12,6 +12,8 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
     private let getValue, getEntries: Statement
     private let getSpool, countSpool, lastSpool: Statement
     private let archiveForward, archiveBackward: Statement
+    private let idsForward, idsBackward, countArchive: Statement
+    private let oldest, newest: Statement
     private let getAccount, getAccounts, countAccounts, nextHost: Statement
 
     private var isOpen = false
@@ -35,18 +37,35 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
             """)
         countSpool = try connection.prepare("SELECT count(*) FROM spool WHERE owner = ?1 AND store = ?2")
         lastSpool = try connection.prepare("SELECT max(id) FROM spool WHERE owner = ?1 AND store = ?2")
+        let rows = """
+            WHERE r.owner = ?1 AND r.store = ?2 AND r.id > ?3 AND r.id < ?4 AND r.stamp BETWEEN ?6 AND ?7
+            AND (?5 IS NULL OR r.peer = ?5 OR r.peer > ?9 AND r.peer < ?10)
+            """
         func archive(_ order: String) throws(StorageError) -> Statement {
             try connection.prepare(
                 """
                 SELECT r.id, r.stamp, r.peer, b.stanza
                 FROM archive_reference r CROSS JOIN archive_body b ON b.id = r.body
-                WHERE r.owner = ?1 AND r.store = ?2 AND r.id > ?3 AND r.id < ?4
-                AND (?5 IS NULL OR r.peer = ?5) AND r.stamp BETWEEN ?6 AND ?7
-                ORDER BY r.id \(order) LIMIT ?8
+                \(rows) ORDER BY r.id \(order) LIMIT ?8
                 """)
         }
         archiveForward = try archive("ASC")
         archiveBackward = try archive("DESC")
+        func ids(_ order: String) throws(StorageError) -> Statement {
+            try connection.prepare("SELECT r.id FROM archive_reference r \(rows) ORDER BY r.id \(order) LIMIT ?8")
+        }
+        idsForward = try ids("ASC")
+        idsBackward = try ids("DESC")
+        countArchive = try connection.prepare(
+            "SELECT count(*) FROM (SELECT 1 FROM archive_reference r \(rows) LIMIT ?8)")
+        func end(_ order: String) throws(StorageError) -> Statement {
+            try connection.prepare(
+                """
+                SELECT id, stamp FROM archive_reference WHERE owner = ?1 AND store = ?2 ORDER BY id \(order) LIMIT 1
+                """)
+        }
+        oldest = try end("ASC")
+        newest = try end("DESC")
         // The next one where there is none of this name: to find nobody takes as long as to find somebody.
         getAccount = try connection.prepare(
             """
@@ -158,14 +177,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
     func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow] {
         guard let store = try self.store(.archive, store, for: owner) else { return [] }
         let statement = query.direction == .forward ? archiveForward : archiveBackward
-        statement.bind(owner.rawValue, at: 1)
-        statement.bind(store, at: 2)
-        statement.bind(query.after ?? .min, at: 3)
-        statement.bind(query.before ?? .max, at: 4)
-        if let with = query.with { try statement.bind(with, at: 5) } else { statement.bindNull(at: 5) }
-        statement.bind(query.start?.milliseconds ?? .min, at: 6)
-        statement.bind(query.end?.milliseconds ?? .max, at: 7)
-        statement.bind(Int64(query.clampedLimit), at: 8)
+        try bind(query, owner, store, limit: query.clampedLimit, to: statement)
         defer { statement.reset() }
         var rows: [ArchiveRow] = []
         while try statement.step() {
@@ -176,6 +188,61 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         }
         if query.direction == .backward { rows.reverse() }
         return rows
+    }
+
+    func archiveIDs(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [Int64] {
+        guard let store = try self.store(.archive, store, for: owner) else { return [] }
+        let statement = query.direction == .forward ? idsForward : idsBackward
+        try bind(query, owner, store, limit: query.clampedLimit, to: statement)
+        defer { statement.reset() }
+        var ids: [Int64] = []
+        while try statement.step() { ids.append(statement.integer(0)) }
+        return query.direction == .backward ? ids.reversed() : ids
+    }
+
+    func archiveCount(
+        _ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery, most: Int
+    ) throws(StorageError) -> Int {
+        guard let store = try self.store(.archive, store, for: owner) else { return 0 }
+        try bind(query, owner, store, limit: max(0, most), to: countArchive)
+        defer { countArchive.reset() }
+        return try countArchive.step() ? Int(countArchive.integer(0)) : 0
+    }
+
+    func archiveExtent(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> ArchiveExtent? {
+        guard let store = try self.store(.archive, store, for: owner) else { return nil }
+        guard let first = try end(oldest, owner, store), let last = try end(newest, owner, store) else { return nil }
+        return ArchiveExtent(oldest: first, newest: last)
+    }
+
+    private func end(
+        _ statement: Statement, _ owner: OwnerID, _ store: Int64
+    ) throws(StorageError) -> ArchiveExtent.End? {
+        statement.bind(owner.rawValue, at: 1)
+        statement.bind(store, at: 2)
+        defer { statement.reset() }
+        guard try statement.step() else { return nil }
+        return .init(id: statement.integer(0), stamp: Timestamp(milliseconds: statement.integer(1)))
+    }
+
+    private func bind(
+        _ query: ArchiveQuery, _ owner: OwnerID, _ store: Int64, limit: Int, to statement: Statement
+    ) throws(StorageError) {
+        statement.bind(owner.rawValue, at: 1)
+        statement.bind(store, at: 2)
+        statement.bind(query.after ?? .min, at: 3)
+        statement.bind(query.before ?? .max, at: 4)
+        if let with = query.with { try statement.bind(with, at: 5) } else { statement.bindNull(at: 5) }
+        statement.bind(query.start?.milliseconds ?? .min, at: 6)
+        statement.bind(query.end?.milliseconds ?? .max, at: 7)
+        statement.bind(Int64(limit), at: 8)
+        if let resources = query.resources {
+            try statement.bind(resources.above, at: 9)
+            try statement.bind(resources.below, at: 10)
+        } else {
+            statement.bindNull(at: 9)
+            statement.bindNull(at: 10)
+        }
     }
 
     // MARK: Accounts

@@ -131,22 +131,58 @@ extension Writer {
         return changes
     }
 
+    // MARK: One archive
+
+    private typealias Reference = (store: Int64, id: Int64, body: Int64)
+
+    func trim(
+        _ store: Int64, _ owner: OwnerID, _ expired: Range<Timestamp>, _ keep: Int, _ limit: Int
+    ) throws(StorageError) -> MutationOutcome {
+        rows.oldest.bind(owner.rawValue, at: 1)
+        rows.oldest.bind(store, at: 2)
+        rows.oldest.bind(Int64(min(max(limit, 0), 10_000)), at: 3)
+        var found: [Reference] = []
+        var old = 0
+        while try rows.oldest.step() {
+            found.append((store, rows.oldest.integer(0), rows.oldest.integer(1)))
+            if expired.contains(Timestamp(milliseconds: rows.oldest.integer(2))) { old = found.count }
+        }
+        rows.oldest.reset()
+        let excess = try newestBeyond(keep, store, owner)
+        let dropped = found.enumerated().filter { $0.offset < old || $0.element.id <= excess }.map(\.element)
+        for reference in dropped { try drop(reference, of: owner) }
+        return .removed(dropped.count)
+    }
+
+    /// The id of the newest row but so many; below all ids: there are no more.
+    private func newestBeyond(_ keep: Int, _ store: Int64, _ owner: OwnerID) throws(StorageError) -> Int64 {
+        guard keep < .max else { return .min }
+        rows.newestBeyond.bind(owner.rawValue, at: 1)
+        rows.newestBeyond.bind(store, at: 2)
+        rows.newestBeyond.bind(Int64(max(0, keep)), at: 3)
+        defer { rows.newestBeyond.reset() }
+        return try rows.newestBeyond.step() ? rows.newestBeyond.integer(0) : .min
+    }
+
+    /// A body goes with its last reference.
+    private func drop(_ reference: Reference, of owner: OwnerID) throws(StorageError) {
+        guard try deleteReference(owner.rawValue, reference.store, reference.id, reference.body) > 0 else { return }
+        rows.remaining.bind(reference.body, at: 1)
+        let count = try rows.remaining.step() ? Int(rows.remaining.integer(0)) : 0
+        rows.remaining.reset()
+        try setRemaining(reference.body, count &- 1)
+    }
+
     func sweepReferences(_ owner: OwnerID, limit: Int) throws(StorageError) -> Int {
         rows.sweepReferences.bind(owner.rawValue, at: 1)
         rows.sweepReferences.bind(Int64(limit), at: 2)
-        var found: [(store: Int64, id: Int64, body: Int64)] = []
+        var found: [Reference] = []
         while try rows.sweepReferences.step() {
             let row = rows.sweepReferences
             found.append((row.integer(0), row.integer(1), row.integer(2)))
         }
         rows.sweepReferences.reset()
-        for reference in found {
-            _ = try deleteReference(owner.rawValue, reference.store, reference.id, reference.body)
-            rows.remaining.bind(reference.body, at: 1)
-            let count = try rows.remaining.step() ? Int(rows.remaining.integer(0)) : 0
-            rows.remaining.reset()
-            try setRemaining(reference.body, count &- 1)
-        }
+        for reference in found { try drop(reference, of: owner) }
         return found.count
     }
 }

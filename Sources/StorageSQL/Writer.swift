@@ -197,6 +197,9 @@ final class Writer {
         case .expireArchive(let store, let from, let before, let limit):
             guard let store = try existingStoreID(.archive, store) else { return .removed(0) }
             return try expire(store, from, before, limit)
+        case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
+            guard try !isGone(owner), let store = try existingStoreID(.archive, store) else { return .removed(0) }
+            return try trim(store, owner, from..<max(from, before), keep, limit)
         case .createAccount(let host, let local, let created, let credentials):
             return try createAccount(host, local, created, credentials)
         case .setCredentials(let owner, let credentials):

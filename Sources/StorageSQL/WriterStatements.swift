@@ -7,6 +7,7 @@ struct WriterStatements {
     let spool, sameSpool, countSpool, unspool, unspoolAll: Statement
     let addBody, addReference, sameReference, setRemaining, deleteBody: Statement
     let expired, deleteReference: Statement
+    let oldest, newestBeyond: Statement
     let createAccount, setCredentials, replaceCredentials, hasAccount, lastOwner: Statement
     let addTombstone, deleteAccount, tombstones, deleteTombstone: Statement
     let sweepMap, sweepSpool, sweepReferences, remaining: Statement
@@ -57,6 +58,13 @@ struct WriterStatements {
             """)
         deleteReference = try connection.prepare(
             "DELETE FROM archive_reference WHERE owner = ?1 AND store = ?2 AND id = ?3 AND body = ?4")
+
+        oldest = try connection.prepare(
+            "SELECT id, body, stamp FROM archive_reference WHERE owner = ?1 AND store = ?2 ORDER BY id LIMIT ?3")
+        newestBeyond = try connection.prepare(
+            """
+            SELECT id FROM archive_reference WHERE owner = ?1 AND store = ?2 ORDER BY id DESC LIMIT 1 OFFSET ?3
+            """)
 
         // Without `ON CONFLICT`, which would use up a number each time.
         createAccount = try connection.prepare(

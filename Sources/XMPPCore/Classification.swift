@@ -67,6 +67,11 @@ public struct Classification: Hashable, Sendable {
     public var asksForStore: Bool { has(Bit.store) }
 
     init(of stanza: Stanza) {
+        if let notice = stanza.notice {
+            let urgency = notice == .urgent ? Bit.urgent : 0
+            self.init(rawValue: Self.combine(Bit.noStore | Bit.noCopy | urgency, .vanish))
+            return
+        }
         switch stanza.kind {
         case .message:
             var bits: UInt32 = 0

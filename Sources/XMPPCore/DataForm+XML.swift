@@ -124,6 +124,10 @@ extension DataForm.Field {
         field[attribute: "type"] = type?.rawValue
         field[attribute: "label"] = label
         if let description { field.append(DataForm.element("desc", description)) }
+        if isOpen {
+            field.append(
+                Element("validate", .dataValidation, ["datatype": "xs:string"], Element("open", .dataValidation)))
+        }
         if isRequired { field.append(Element("required", .dataForms)) }
         for value in values { field.append(DataForm.element("value", value)) }
         for option in options {
@@ -160,4 +164,9 @@ extension DataForm.Field {
             throw .notAcceptable.saying("several values in a field for one")
         }
     }
+}
+
+extension Namespace {
+    /// XEP-0122.
+    static let dataValidation = Namespace("http://jabber.org/protocol/xdata-validate")
 }

@@ -58,6 +58,8 @@ public struct DataForm: Hashable, Sendable {
         public var isRequired = false
         public var values: [String]
         public var options: [Option] = []
+        /// Values beside the options are welcome (XEP-0122 §3.2.2).
+        public var isOpen = false
 
         public init(_ name: String?, _ type: FieldType? = nil, label: String? = nil, values: [String] = []) {
             self.name = name

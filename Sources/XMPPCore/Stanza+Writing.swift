@@ -25,6 +25,13 @@ extension Stanza {
         return RenderedStanza(bytes: output.withBytes { Array($0) }, place: place, to: to)
     }
 
+    /// As it stands in a database: complete, in `jabber:client`.
+    public var stored: [UInt8] {
+        let output = OutputBuffer(capacity: 512)
+        write(into: output, inheriting: .empty, contentNamespace: .client)
+        return output.withBytes { Array($0) }
+    }
+
     private func writeStart(_ writer: XMLWriter, _ inheriting: Namespace, _ contentNamespace: Namespace) {
         writer.startTag(of: root, as: contentNamespace, inheriting: inheriting, omitting: [.from, .to])
         if let defaultLanguage { writer.attribute("xml:lang", defaultLanguage) }

@@ -10,6 +10,15 @@ public final class Stanza: Sendable {
         case message, presence, iq
     }
 
+    /// What the server says of its own accord: results of an archive, copies for other devices, events. Nobody is owed
+    /// its keeping, and it is neither kept, archived nor copied.
+    public enum Notice: UInt8, Sendable, Hashable {
+        /// Nobody waits for it.
+        case patient
+        /// It carries what a person waits for.
+        case urgent
+    }
+
     /// The values of `type`, of all kinds together.
     public enum StanzaType: UInt8, Sendable, Hashable {
         case normal, chat, groupchat, headline
@@ -25,6 +34,8 @@ public final class Stanza: Sendable {
     public let to: JID?
     /// Written behind the tree's own children.
     public let appended: [Element]
+    /// Whether the server says this of its own accord; see `asNotice`.
+    public let notice: Notice?
     /// What the stanza's language is if it does not say itself (RFC 6120 §8.1.5).
     let defaultLanguage: String?
     /// 0 until it is asked for; two loops may both work it out, to the same end.
@@ -32,10 +43,11 @@ public final class Stanza: Sendable {
 
     private init(
         _ tree: XMLTree, _ kind: Kind, _ type: StanzaType, from: JID?, to: JID?, appended: [Element] = [],
-        language: String? = nil, classification: UInt32 = 0
+        notice: Notice? = nil, language: String? = nil, classification: UInt32 = 0
     ) {
         (self.tree, self.kind, self.type, self.from, self.to) = (tree, kind, type, from, to)
         self.appended = appended
+        self.notice = notice
         defaultLanguage = language
         cachedClassification = Atomic(classification)
     }
@@ -156,7 +168,8 @@ public final class Stanza: Sendable {
     public func with(from: JID?, to: JID?) -> Stanza {
         let cached = cachedClassification.load(ordering: .relaxed)
         return Stanza(
-            tree, kind, type, from: from, to: to, appended: appended, language: defaultLanguage, classification: cached)
+            tree, kind, type, from: from, to: to, appended: appended, notice: notice, language: defaultLanguage,
+            classification: cached)
     }
 
     public func with(from: JID?) -> Stanza { with(from: from, to: to) }
@@ -169,7 +182,15 @@ public final class Stanza: Sendable {
     }
 
     public func appending(_ elements: [Element]) -> Stanza {
-        Stanza(tree, kind, type, from: from, to: to, appended: appended + elements, language: defaultLanguage)
+        Stanza(
+            tree, kind, type, from: from, to: to, appended: appended + elements, notice: notice,
+            language: defaultLanguage)
+    }
+
+    /// The same as something that the server says of its own accord. It says so where the stanza is made, because
+    /// nobody can see it in the stanza later.
+    public func asNotice(_ notice: Notice = .patient) -> Stanza {
+        Stanza(tree, kind, type, from: from, to: to, appended: appended, notice: notice, language: defaultLanguage)
     }
 
     /// The same as one value, addresses and appended elements included: for changing what is inside.

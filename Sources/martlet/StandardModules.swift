@@ -1,3 +1,4 @@
+import Archive
 import Disco
 import Last
 import Messages
@@ -16,7 +17,8 @@ import XMPPServer
 /// The modules that this binary can run: the one place that names them.
 enum StandardModules {
     static let all: [any Module.Type] = [
-        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
+        RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
+        DiscoModule.self,
         PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
         RegisterModule.self,
     ]

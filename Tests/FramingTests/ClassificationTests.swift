@@ -90,4 +90,20 @@ import XMPPTransport
         #expect(stanza.with(to: JID("a@b")).classification == stanza.classification)
         #expect(stanza.appending(Element("no-store", .hints)).classification.storage == .vanish)
     }
+
+    @Test func `what the server says of its own accord is nobody's to keep, archive or copy (BUGS-NEXT A1)`() {
+        var message = Element("message", .client, ["type": "chat"])
+        message.append(Element("body", .client))
+        message.append(Element("store", .hints))
+        let said = Stanza(message)
+        for notice in [said.asNotice(), said.asNotice(.urgent)] {
+            for stanza in [notice, notice.with(to: JID("a@b.c")), notice.appending(Element("x", "urn:x"))] {
+                #expect(stanza.classification.storage == .vanish)
+                #expect(!stanza.classification.isStorable && !stanza.classification.isArchivable)
+                #expect(stanza.classification.forbidsCopies)
+                #expect(stanza.classification.isUrgent == (notice.notice == .urgent))
+            }
+        }
+        #expect(said.classification.isArchivable && said.notice == nil)
+    }
 }

@@ -1,3 +1,4 @@
+import Archive
 import Disco
 import Last
 import Messages
@@ -12,11 +13,14 @@ import Time
 import VCard
 import Version
 
-/// As the binary has them in its usual config.
+/// What most servers have, without those that change what is delivered.
 let standardModules: [any Module.Type] = [
     RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
     VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
 ]
+
+/// The same with an archive.
+let archivingModules: [any Module.Type] = standardModules + [ArchiveModule.self]
 
 func scalar(_ text: String) -> ConfigNode { ConfigNode(.scalar(text, quoted: false)) }
 

@@ -5,6 +5,8 @@ public protocol ContactService: Sendable {
     func isSubscriber(_ contact: BareJID, to account: any Account) -> Bool
     /// True when the account is subscribed to the contact's presence (`to` or `both`).
     func isSubscribed(_ account: any Account, to contact: BareJID) -> Bool
+    /// True when the contact is in the roster, whatever the subscription.
+    func isContact(_ contact: BareJID, of account: any Account) -> Bool
     func forEachSubscriber(of account: any Account, _ body: (BareJID) -> Void)
     func forEachSubscription(of account: any Account, _ body: (BareJID) -> Void)
     /// The first so many contacts whose presence the account sees, in the order of their addresses, behind this one;

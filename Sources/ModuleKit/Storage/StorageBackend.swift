@@ -52,7 +52,7 @@ public struct SpoolRow: Hashable, Sendable {
 public struct ArchiveRow: Hashable, Sendable {
     public var id: Int64
     public var stamp: Timestamp
-    /// The other side of the conversation: bare address, canonical.
+    /// The other side of the conversation: an address as it stands in the stanza, canonical.
     public var with: String
     public var stanza: [UInt8]
 
@@ -69,7 +69,7 @@ public struct ArchiveRow: Hashable, Sendable {
 public struct ArchiveQuery: Hashable, Sendable {
     public enum Direction: Hashable, Sendable { case forward, backward }
 
-    /// The other side, byte for byte.
+    /// The other side, byte for byte. One without a resource is also that of all its resources.
     public var with: String?
     /// Rows with this stamp or a later one.
     public var start: Timestamp?
@@ -100,6 +100,34 @@ public struct ArchiveQuery: Hashable, Sendable {
 
     /// The limit within its bounds.
     public var clampedLimit: Int { min(max(limit, 1), 1_000) }
+
+    /// What is above and below all addresses of the other side that have a resource; nil: it has one itself.
+    public var resources: (above: String, below: String)? {
+        guard let with, !with.utf8.contains(UInt8(ascii: "/")) else { return nil }
+        // The character behind the slash.
+        return (with + "/", with + "0")
+    }
+}
+
+/// The oldest and the newest row of an archive.
+public struct ArchiveExtent: Hashable, Sendable {
+    public struct End: Hashable, Sendable {
+        public var id: Int64
+        public var stamp: Timestamp
+
+        public init(id: Int64, stamp: Timestamp) {
+            self.id = id
+            self.stamp = stamp
+        }
+    }
+
+    public var oldest: End
+    public var newest: End
+
+    public init(oldest: End, newest: End) {
+        self.oldest = oldest
+        self.newest = newest
+    }
 }
 
 /// An account as the directory of accounts knows it.
@@ -150,6 +178,11 @@ public enum Mutation: Sendable {
     /// batch is long; yields `.removed`, with less than that when no more are left. Rows from before `from` stay: give
     /// `Timestamp.firstPlausible`, and what a wrong clock stamped is not lost when the clock is right again.
     case expireArchive(StoreName, from: Timestamp, before: Timestamp, limit: Int)
+    /// Drops the oldest rows of one archive, at most `limit` of them and at most 10,000: all down from the newest one
+    /// that is older than `before`, and all but the newest `keep`. So what is left has no holes. Yields `.removed`,
+    /// with less than the limit when no more are left. A row from before `from` has a wrong stamp, and goes with the
+    /// rows behind it.
+    case trimArchive(StoreName, OwnerID, from: Timestamp, before: Timestamp, keep: Int, limit: Int)
     /// Makes an account; yields `.owner`, or `.exists` and changes nothing.
     case createAccount(host: String, local: String, created: Timestamp, credentials: [[UInt8]])
     /// Nothing happens if there is no such account.
@@ -169,7 +202,7 @@ extension Mutation {
         switch self {
         case .put(_, let owner, _, _), .delete(_, let owner, _), .deleteAll(_, let owner), .spool(_, let owner, _, _),
             .unspool(_, let owner, _), .unspoolAll(_, let owner), .setCredentials(let owner, _),
-            .replaceCredentials(let owner, _, _), .removeAccount(let owner):
+            .replaceCredentials(let owner, _, _), .trimArchive(_, let owner, _, _, _, _), .removeAccount(let owner):
             body(owner)
         case .archive(_, let references, _, _):
             for reference in references { body(reference.owner) }
@@ -220,6 +253,14 @@ public protocol StorageSnapshot {
     /// The highest id ever given to this owner in this spool that is still stored; 0 if empty.
     func spoolLastID(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> Int64
     func archive(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [ArchiveRow]
+    /// The ids of those rows alone, ascending.
+    func archiveIDs(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [Int64]
+    /// How many rows the query finds whatever its limit; counted up to `most`.
+    func archiveCount(
+        _ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery, most: Int
+    ) throws(StorageError) -> Int
+    /// Nil: the archive is empty.
+    func archiveExtent(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> ArchiveExtent?
     func account(host: String, local: String) throws(StorageError) -> AccountRecord?
     /// Accounts of a host ascending by the bytes of the name, after `local`; from the first if it is empty.
     func accounts(host: String, after local: String, limit: Int) throws(StorageError) -> [AccountRecord]

@@ -120,7 +120,12 @@ struct StorageModel {
             let other = owners.randomElement(using: &random)!
             let references = [(owner: owner, id: number, with: key), (owner: other, id: number + 30, with: name)]
             return .archive(store, references, stamp: stamp, stanza: bytes)
-        case 84..<90:
+        case 84..<87:
+            let from = Timestamp(milliseconds: Int64.random(in: 0...4, using: &random))
+            return .trimArchive(
+                store, owner, from: from, before: stamp, keep: [0, 2, 5, .max].randomElement(using: &random)!,
+                limit: Int.random(in: 0...4, using: &random))
+        case 87..<90:
             let from = Timestamp(milliseconds: Int64.random(in: 0...4, using: &random))
             return .expireArchive(store, from: from, before: stamp, limit: Int.random(in: 0...4, using: &random))
         case 90..<95:
@@ -185,6 +190,11 @@ struct StorageModel {
             let old = archive.filter { $0.store == store && $0.row.stamp >= from && $0.row.stamp < before }
                 .sorted { ($0.row.stamp, $0.order) < ($1.row.stamp, $1.order) }.prefix(limit).map(\.order)
             return .removed(archive.drop { old.contains($0.order) })
+        case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
+            let held = archive.filter { $0.store == store && $0.owner == owner }.map(\.row).sorted { $0.id < $1.id }
+            let old = held.prefix(limit).last { $0.stamp >= from && $0.stamp < before }?.id ?? .min
+            let gone = held.enumerated().prefix(limit).filter { $1.id <= old || held.count - $0 > keep }.map(\.1.id)
+            return .removed(archive.drop { $0.store == store && $0.owner == owner && gone.contains($0.row.id) })
         case .createAccount(let host, let local, let created, let credentials):
             if accounts.contains(where: { $0.local == local }) { return .exists }
             lastOwner += 1

@@ -149,7 +149,7 @@ final class AccountSpool: @unchecked Sendable {
         _ delivery: Delivery, limit: Int, failed: @escaping (Delivery, StanzaError) -> Void
     ) {
         guard let owner = account.owner else { return failed(delivery, .serviceUnavailable) }
-        guard let id = SpoolClock.id(after: lastID, at: shard.wallClock) else {
+        guard let id = RowID.next(after: lastID, at: shard.wallClock) else {
             return failed(delivery, .resourceConstraint)
         }
         lastID = id

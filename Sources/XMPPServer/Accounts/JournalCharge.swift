@@ -18,6 +18,22 @@ struct JournalCharge {
 }
 
 extension Shard {
+    func submit(
+        _ batch: [Mutation], bytes: Int, chargedTo sender: BareJID?,
+        then: @escaping (Result<[MutationOutcome], StorageError>) -> Void
+    ) {
+        let weight = bytes + batch.count * JournalCharge.row
+        charge(sender, weight)
+        let (loop, link, held) = (loop, link, Confined(then))
+        storage.submit(batch) { result in
+            loop.post(
+                .work {
+                    link.shard?.charge(sender, -weight)
+                    held.value(result)
+                })
+        }
+    }
+
     /// Charges rows to the account that sent what is in them, at its home.
     func charge(_ sender: BareJID?, _ bytes: Int) {
         guard let sender, case .local(let home) = office.directory.lookup(sender) else { return }

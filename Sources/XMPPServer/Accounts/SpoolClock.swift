@@ -9,13 +9,4 @@ enum SpoolClock {
         guard expiry > .zero, stamp.isPlausible, now.isPlausible else { return false }
         return now.milliseconds - stamp.milliseconds > expiry.components.seconds * 1000
     }
-
-    /// The id of the next row: above the last one, and of this millisecond while the clock goes on, so that an id is
-    /// not given twice when the last row is gone. Nil: there are no more.
-    static func id(after last: Int64, at now: Timestamp) -> Int64? {
-        // Shifted by sixteen bits and still in range; later years count on from the last id.
-        let milliseconds = min(max(now.milliseconds, 0), 1 << 46)
-        guard last < .max else { return nil }
-        return max(last + 1, milliseconds << 16)
-    }
 }

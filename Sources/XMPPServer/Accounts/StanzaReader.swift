@@ -15,12 +15,3 @@ final class StanzaReader {
         return Stanza(trusted: tree)
     }
 }
-
-extension Stanza {
-    /// As it stands in the database: complete, in `jabber:client`.
-    var stored: [UInt8] {
-        let output = OutputBuffer(capacity: 512)
-        write(into: output, inheriting: .empty, contentNamespace: .client)
-        return output.withBytes { Array($0) }
-    }
-}

@@ -73,7 +73,7 @@ struct ModuleLoader {
         var hosts: [String: HostTable] = [:]
         var domains: [String: DomainTable] = [:]
         for group in groups {
-            var builder = HostBuilder(kernel: kernel)
+            var builder = HostBuilder(kernel: kernel, hosts: group.hosts)
             builder.begin("kernel")
             installSession(on: &builder)
             for module in group.modules {

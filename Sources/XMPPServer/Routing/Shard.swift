@@ -175,6 +175,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     }
 
     func bounce(_ envelope: Envelope, _ error: StanzaError) {
+        envelope.shared?.end(.refused)
         let stanza = envelope.stanza
         guard stanza.canBeRejected, stanza.from != nil, !isSilent(stanza) else { return }
         counts.bounced += 1

@@ -116,6 +116,7 @@ extension ClientSession {
     func settle(_ delivery: Delivery) {
         if isLeftToAccount(delivery) { return leave([delivery]) }
         let stanza = delivery.stanza
+        guard stanza.notice == nil else { return }
         switch (stanza.kind, stanza.type) {
         case (.iq, .get), (.iq, .set):
             shard.bounce(delivery.envelope, .serviceUnavailable)

@@ -1,3 +1,4 @@
+import Archive
 import Disco
 import Last
 import Messages
@@ -15,7 +16,8 @@ import XMPPServer
 /// The server as it is by default: every usual module, without options.
 enum EveryModule {
     static let types: [any Module.Type] = [
-        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self,
+        RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
+        DiscoModule.self,
         PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
     ]
 
@@ -34,7 +36,9 @@ enum EveryModule {
         let surroundings = ServerConfig.Surroundings(directory: "/nowhere") { JID.prepared(domain: $0) }
         var config = ServerConfig(from: &section, in: surroundings)
         try report.finish()
+        // All clients have one address.
         config.limits.unauthenticated.connectionsPerAddress = config.limits.unauthenticated.connections
+        config.limits.authenticated.connectionsPerAddress = .max
         return config
     }
 }
