@@ -40,13 +40,11 @@ public struct ArchiveModule: Module {
     }
 
     private let options: Options
-    private let sweeper: ArchiveSweeper
     private let storage: any StorageBackend
 
     public init(_ options: Options, in host: HostContext) {
         self.options = options
         storage = host.storage
-        sweeper = ArchiveSweeper(options.retention, host.storage, host.log)
     }
 
     public func install(on host: inout HostBuilder) {
@@ -65,10 +63,8 @@ public struct ArchiveModule: Module {
         ArchiveQueries(page: options.page).install(on: &host)
         PreferenceRequests(habit: options.habit).install(on: &host)
         for command in ArchiveCommands(storage: storage).all { host.command(command) }
-        sweeper.serve(host.hosts, clock: host.kernel.home)
-    }
-
-    public func stop() async {
-        sweeper.stop()
+        let expired = host.counter("expired", "Messages dropped from archives because of their age or number.")
+        let sweeper = ArchiveSweeper(options.retention, host.hosts, expired: expired)
+        if host.kernel.loopIndex == 0 { host.chore { kernel in sweeper.step(kernel) } }
     }
 }

@@ -55,7 +55,7 @@ final class ArchivePage {
             for id in wanted where bytes < Self.portionBytes {
                 // One that has expired since is passed over.
                 rows += try snapshot.archive(
-                    AccountArchive.store, owner, ArchiveQuery(after: id - 1, before: id &+ 1, limit: 1))
+                    AccountArchive.store, owner, ArchiveQuery(after: id &- 1, before: id &+ 1, limit: 1))
                 count += 1
                 bytes += rows.last?.stanza.count ?? 0
             }

@@ -1,122 +1,116 @@
-internal import Logging
 internal import ModuleKit
-internal import Synchronization
 
 /// Drops what is older than it may be, and what is more than there may be: one account after the other, a few rows at a
-/// time, so that those who write hardly notice.
-final class ArchiveSweeper: Sendable {
-    private struct State {
-        var hosts: [String] = []
-        var work: Task<Void, Never>?
-    }
-
-    private let retention: ArchiveModule.Retention
-    private let storage: any StorageBackend
-    private let log: Logger
-    private let state = Mutex(State())
-
-    /// From the end of one round to the next.
+/// time, so that those who write hardly notice. On one loop.
+///
+/// What is dropped leaves free pages in the database, which new rows fill.
+final class ArchiveSweeper {
+    /// Between two steps of a round.
+    private static let rest = Duration.milliseconds(250)
+    /// From the start of the server, or the end of a round, to the next one.
     private static let pause = Duration.seconds(3600)
-    /// Between two steps.
-    private static let rest = Duration.milliseconds(20)
-    /// Accounts that one read looks at.
+    /// Accounts that one step looks at.
     private static let accounts = 100
     /// Rows that one step drops.
     private static let rows = 200
 
-    init(_ retention: ArchiveModule.Retention, _ storage: any StorageBackend, _ log: Logger) {
-        (self.retention, self.storage, self.log) = (retention, storage, log)
+    private struct Round {
+        var hosts: ArraySlice<String>
+        /// The last account that was looked at.
+        var last = ""
+        /// Accounts that have something to drop.
+        var overdue: [OwnerID] = []
+        let before: Timestamp
     }
 
-    /// The hosts whose accounts are looked after; called once per loop with the same ones.
-    func serve(_ hosts: [String], clock: KernelHandle) {
-        state.withLock { state in
-            state.hosts = hosts
-            guard state.work == nil else { return }
-            state.work = Task { await self.run(clock) }
+    private let retention: ArchiveModule.Retention
+    private let hosts: [String]
+    private let expired: Counter
+    private var round: Round?
+    private var next: Duration = pause
+    private var isBusy = false
+
+    init(_ retention: ArchiveModule.Retention, _ hosts: [String], expired: Counter) {
+        (self.retention, self.hosts, self.expired) = (retention, hosts, expired)
+    }
+
+    /// Returns after which time the next step is due.
+    func step(_ kernel: any Kernel) -> Duration {
+        if round == nil { begin(kernel) }
+        // Those who wait for the disk go first.
+        if !isBusy, !kernel.storage.isPressed { goOn(kernel) }
+        return round == nil ? .seconds(60) : Self.rest
+    }
+
+    private func goOn(_ kernel: any Kernel) {
+        guard let round else { return }
+        if let owner = round.overdue.last {
+            trim(owner, round.before, kernel)
+        } else if let host = round.hosts.first {
+            look(host, after: round.last, round.before, kernel)
+        } else {
+            self.round = nil
+            next = kernel.uptime + Self.pause
         }
     }
 
-    func stop() {
-        state.withLock { $0.work }?.cancel()
+    private func begin(_ kernel: any Kernel) {
+        let now = kernel.wallClock
+        // A clock that is wrong drops nothing.
+        guard kernel.uptime >= next, now.isPlausible else { return }
+        let before = now.milliseconds - retention.expiry.components.seconds * 1000
+        round = Round(hosts: hosts[...], before: Timestamp(milliseconds: before))
     }
 
-    private func run(_ clock: KernelHandle) async {
-        // A server that has just started has better things to do.
-        try? await Task.sleep(for: .seconds(60))
-        while !Task.isCancelled {
-            do {
-                let dropped = try await sweep(at: clock.now)
-                if dropped > 0 { log.info("archives: \(dropped) old messages dropped") }
-            } catch {
-                if !Task.isCancelled { log.warning("archives: old messages stay: \(error)") }
+    private func look(_ host: String, after last: String, _ before: Timestamp, _ kernel: any Kernel) {
+        isBusy = true
+        let (home, held, keep) = (kernel.home, Confined(self), retention.rows)
+        kernel.storage.read([]) { snapshot throws(StorageError) in
+            let accounts = try snapshot.accounts(host: host, after: last, limit: Self.accounts)
+            var overdue: [OwnerID] = []
+            for owner in accounts.map(\.owner) where try Self.isOverdue(owner, before, keep, in: snapshot) {
+                overdue.append(owner)
             }
-            try? await Task.sleep(for: Self.pause)
+            return (overdue, accounts.last?.local)
+        } then: { (result: Result<(overdue: [OwnerID], last: String?), StorageError>) in
+            home.perform { _ in held.value.looked(result) }
         }
     }
 
-    /// One round. Gives how many rows were dropped.
-    func sweep(at now: Timestamp) async throws -> Int {
-        let expiry = retention.expiry.components.seconds
-        let before = now.isPlausible ? Timestamp(milliseconds: now.milliseconds - expiry * 1000) : .firstPlausible
-        var dropped = 0
-        for host in state.withLock({ $0.hosts }) {
-            var last = ""
-            while let page = try await overdue(on: host, after: last, before) {
-                for owner in page.owners { dropped += try await trim(owner, before) }
-                last = page.last
-                try await Task.sleep(for: Self.rest)
-            }
-        }
-        return dropped
+    private static func isOverdue(
+        _ owner: OwnerID, _ before: Timestamp, _ keep: Int?, in snapshot: any StorageSnapshot
+    ) throws(StorageError) -> Bool {
+        guard let extent = try snapshot.archiveExtent(AccountArchive.store, owner) else { return false }
+        if extent.oldest.stamp < before { return true }
+        guard let keep else { return false }
+        return try snapshot.archiveCount(AccountArchive.store, owner, ArchiveQuery(), most: keep + 1) > keep
     }
 
-    /// The accounts behind this one whose archives have something to drop. Nil: there are no more accounts.
-    private func overdue(
-        on host: String, after local: String, _ before: Timestamp
-    ) async throws -> (owners: [OwnerID], last: String)? {
-        let keep = retention.rows
-        return try await storage.read { snapshot throws(StorageError) in
-            let accounts = try snapshot.accounts(host: host, after: local, limit: Self.accounts)
-            guard let last = accounts.last else { return nil }
-            var owners: [OwnerID] = []
-            for owner in accounts.map(\.owner) {
-                guard let extent = try snapshot.archiveExtent(AccountArchive.store, owner) else { continue }
-                var isOverdue = extent.oldest.stamp < before
-                if !isOverdue, let keep {
-                    let most = keep + 1
-                    isOverdue =
-                        try snapshot.archiveCount(AccountArchive.store, owner, ArchiveQuery(), most: most) == most
-                }
-                if isOverdue { owners.append(owner) }
-            }
-            return (owners, last.local)
+    private func looked(_ result: Result<(overdue: [OwnerID], last: String?), StorageError>) {
+        isBusy = false
+        // What cannot be read now is left to the next step.
+        guard case .success(let found) = result else { return }
+        round?.overdue = found.overdue
+        if let last = found.last {
+            round?.last = last
+        } else {
+            round?.last = ""
+            round?.hosts.removeFirst()
         }
     }
 
-    private func trim(_ owner: OwnerID, _ before: Timestamp) async throws -> Int {
-        var dropped = 0
-        while true {
-            // Those who wait for the disk go first.
-            while storage.isPressed { try await Task.sleep(for: .milliseconds(500)) }
-            let outcome = try await storage.submit([
-                .trimArchive(
-                    AccountArchive.store, owner, from: .firstPlausible, before: before, keep: retention.rows ?? .max,
-                    limit: Self.rows)
-            ])
-            guard case .removed(let count)? = outcome.first else { return dropped }
-            dropped += count
-            if count < Self.rows { return dropped }
-            try await Task.sleep(for: Self.rest)
-        }
-    }
-}
-
-extension KernelHandle {
-    /// The time of day on the loop.
-    fileprivate var now: Timestamp {
-        get async {
-            await withCheckedContinuation { answer in perform { answer.resume(returning: $0.wallClock) } }
+    private func trim(_ owner: OwnerID, _ before: Timestamp, _ kernel: any Kernel) {
+        isBusy = true
+        let step = Mutation.trimArchive(
+            AccountArchive.store, owner, from: .firstPlausible, before: before, keep: retention.rows ?? .max,
+            limit: Self.rows)
+        kernel.submit([step], bytes: 0, chargedTo: nil) { [self] result in
+            isBusy = false
+            var count = 0
+            if case .success(let outcomes) = result, case .removed(let removed)? = outcomes.first { count = removed }
+            expired.value += count
+            // What cannot be dropped now is left to the next round.
+            if count < Self.rows, round?.overdue.last == owner { round?.overdue.removeLast() }
         }
     }
 }

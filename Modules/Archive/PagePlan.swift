@@ -21,9 +21,9 @@ struct PagePlan: Sendable {
     ) throws(StorageError) -> PagePlan? {
         func place(_ text: String?) throws(StorageError) -> Place {
             guard let text else { return .none }
-            guard let id = Int64(text), String(id) == text else { return .unknown }
+            guard let id = Int64(text), id > 0, String(id) == text else { return .unknown }
             let found = try snapshot.archiveIDs(
-                AccountArchive.store, owner, ArchiveQuery(after: id - 1, before: id &+ 1, limit: 1))
+                AccountArchive.store, owner, ArchiveQuery(after: id &- 1, before: id &+ 1, limit: 1))
             return found == [id] ? .known(id) : .unknown
         }
         let bounds = [
@@ -76,7 +76,7 @@ struct PagePlan: Sendable {
         var found: [Int64] = []
         for id in ids where id > query.after ?? .min && id < query.before ?? .max {
             var one = query
-            (one.after, one.before, one.limit) = (id - 1, id &+ 1, 1)
+            (one.after, one.before, one.limit) = (id &- 1, id &+ 1, 1)
             found += try snapshot.archiveIDs(AccountArchive.store, owner, one)
         }
         guard wish.limit > 0 else { return PagePlan(isComplete: found.isEmpty, count: found.count) }

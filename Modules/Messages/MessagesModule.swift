@@ -8,8 +8,7 @@ public struct MessagesModule: Module {
     public init(_ options: NoOptions, in host: HostContext) {}
 
     public func install(on host: inout HostBuilder) {
-        // Before anybody records or copies it.
-        host.arriving.add(.admit, on: .message.of(.normal, .groupchat), after: ["blocking", "privacy"]) { event in
+        host.arriving.add(.resolve, on: .message.of(.normal, .groupchat)) { event in
             isForNobody(event) ? .reject(.serviceUnavailable) : .next
         }
         host.arriving.add(.deliver, on: .message) { event in deliver(&event) }

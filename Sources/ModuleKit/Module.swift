@@ -189,6 +189,7 @@ public struct HostBuilder {
     public private(set) var streamFeatures: [OfferedFeature] = []
     public private(set) var spoolPolicy: SpoolPolicy?
     public private(set) var silence: [SilenceHandler] = []
+    public private(set) var chores: [Chore] = []
     private var services: [ObjectIdentifier: Any] = [:]
     private var module = ""
 
@@ -327,6 +328,14 @@ public struct HostBuilder {
     /// Costs nothing per stanza.
     public mutating func idle(after silence: Duration, _ handler: @escaping (any Session) -> Void) {
         self.silence.append(SilenceHandler(module: module, after: silence, handler: handler))
+    }
+
+    /// Calls again and again while the server runs, for what is done in small steps beside everything else. On every
+    /// loop; what is to be done once asks `kernel.loopIndex`.
+    ///
+    /// - Parameter step: returns after which time it is called again; at least a millisecond.
+    public mutating func chore(_ step: @escaping (any Kernel) -> Duration) {
+        chores.append(Chore(step: step))
     }
 
     public mutating func provide<Service>(_ type: Service.Type, _ service: Service) {

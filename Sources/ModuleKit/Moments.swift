@@ -74,6 +74,11 @@ public struct Inline {
     }
 }
 
+/// What a module does again and again.
+public struct Chore {
+    public let step: (any Kernel) -> Duration
+}
+
 /// What is done about clients that are silent for so long.
 public struct SilenceHandler {
     public let module: String

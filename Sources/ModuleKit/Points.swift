@@ -4,6 +4,8 @@ public import XMPPCore
 public enum Stage: Int, CaseIterable, Sendable {
     /// Blocking and limits: may reject. Closed when it fails: no stanza passes a filter that broke.
     case admit
+    /// Refuses what nobody can take, before anybody records or copies it.
+    case resolve
     /// Stamps and strips, so that all later stages see what the recipient will see.
     case rewrite
     /// Writes archives and adds the archive's id.

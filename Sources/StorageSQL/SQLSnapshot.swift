@@ -12,7 +12,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
     private let getValue, getEntries: Statement
     private let getSpool, countSpool, lastSpool: Statement
     private let archiveForward, archiveBackward: Statement
-    private let idsForward, idsBackward, countArchive: Statement
+    private let idsForward, idsBackward, findArchive: Statement
     private let oldest, newest: Statement
     private let getAccount, getAccounts, countAccounts, nextHost: Statement
 
@@ -39,7 +39,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         lastSpool = try connection.prepare("SELECT max(id) FROM spool WHERE owner = ?1 AND store = ?2")
         let rows = """
             WHERE r.owner = ?1 AND r.store = ?2 AND r.id > ?3 AND r.id < ?4 AND r.stamp BETWEEN ?6 AND ?7
-            AND (?5 IS NULL OR r.peer = ?5 OR r.peer > ?9 AND r.peer < ?10)
+            AND (?5 IS NULL OR r.peer = ?5 OR r.peer >= ?9 AND r.peer < ?10)
             """
         func archive(_ order: String) throws(StorageError) -> Statement {
             try connection.prepare(
@@ -56,8 +56,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         }
         idsForward = try ids("ASC")
         idsBackward = try ids("DESC")
-        countArchive = try connection.prepare(
-            "SELECT count(*) FROM (SELECT 1 FROM archive_reference r \(rows) LIMIT ?8)")
+        findArchive = try connection.prepare("SELECT 1 FROM archive_reference r \(rows) LIMIT ?8")
         func end(_ order: String) throws(StorageError) -> Statement {
             try connection.prepare(
                 """
@@ -204,9 +203,11 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         _ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery, most: Int
     ) throws(StorageError) -> Int {
         guard let store = try self.store(.archive, store, for: owner) else { return 0 }
-        try bind(query, owner, store, limit: max(0, most), to: countArchive)
-        defer { countArchive.reset() }
-        return try countArchive.step() ? Int(countArchive.integer(0)) : 0
+        try bind(query, owner, store, limit: max(0, most), to: findArchive)
+        defer { findArchive.reset() }
+        var count = 0
+        while try findArchive.step() { count += 1 }
+        return count
     }
 
     func archiveExtent(_ store: StoreName, _ owner: OwnerID) throws(StorageError) -> ArchiveExtent? {

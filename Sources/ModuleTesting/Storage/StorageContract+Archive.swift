@@ -73,6 +73,79 @@ extension StorageContract {
                 with: "b", start: stamp(30), end: stamp(90), after: 40, direction: .backward, limit: 1)
             try expect(try await page(narrow), equals: [80])
         },
+        StorageCheck("an address without a resource is that of all its resources") { subject in
+            let storage = subject.storage
+            let peers = ["r@a", "r@a/1", "r@a/2", "r@a/", "r@ab", "r@a0", "q@a/1", "r@a.b/1"]
+            for (index, peer) in peers.enumerated() {
+                let reference = (owner: OwnerID(1), id: Int64(index + 1), with: peer)
+                _ = try await storage.submit([.archive("x", [reference], stamp: stamp(1), stanza: [])])
+            }
+            func page(_ query: ArchiveQuery) async throws -> [Int64] { try await subject.archiveIDs("x", 1, query) }
+            try expect(try await page(ArchiveQuery(with: "r@a")), equals: [1, 2, 3, 4])
+            try expect(try await page(ArchiveQuery(with: "r@a/1")), equals: [2])
+            try expect(try await page(ArchiveQuery(with: "r@a/")), equals: [4])
+            try expect(
+                try await page(ArchiveQuery(with: "r@a", direction: .backward, limit: 2)), equals: [3, 4])
+        },
+        StorageCheck("ids, counts and ends are those of the rows") { subject in
+            try await fill(subject)
+            let queries = [
+                ArchiveQuery(), ArchiveQuery(with: "a", limit: 2), ArchiveQuery(direction: .backward, limit: 3),
+                ArchiveQuery(start: stamp(20), end: stamp(60), after: 30), ArchiveQuery(with: "nobody"),
+            ]
+            for query in queries {
+                let (rows, ids, count, few) = try await subject.storage.read([OwnerID(1)]) {
+                    snapshot throws(StorageError) in
+                    var whole = query
+                    whole.limit = 1000
+                    return (
+                        try snapshot.archive("x", OwnerID(1), query), try snapshot.archiveIDs("x", OwnerID(1), query),
+                        try snapshot.archiveCount("x", OwnerID(1), query, most: 1000)
+                            - snapshot.archive("x", OwnerID(1), whole).count,
+                        try snapshot.archiveCount("x", OwnerID(1), query, most: 1)
+                    )
+                }
+                try expect(ids, equals: rows.map(\.id))
+                try expect(count, equals: 0)
+                try expect(few, equals: min(1, rows.count))
+            }
+            let (extent, none) = try await subject.storage.read([OwnerID(1)]) { snapshot throws(StorageError) in
+                (try snapshot.archiveExtent("x", OwnerID(1)), try snapshot.archiveExtent("y", OwnerID(1)))
+            }
+            try expect(extent?.oldest, equals: .init(id: 10, stamp: stamp(10)))
+            try expect(extent?.newest, equals: .init(id: 100, stamp: stamp(100)))
+            try expect(none, equals: nil)
+        },
+        StorageCheck("trimming drops the oldest rows and leaves no hole") { subject in
+            let storage = subject.storage
+            // The third stamp is that of a clock that was wrong.
+            let stamps: [Int64] = [10, 20, 1, 30, 40, 50]
+            for (index, milliseconds) in stamps.enumerated() {
+                let references = [
+                    (owner: OwnerID(1), id: Int64(index + 1), with: "a"),
+                    (owner: OwnerID(2), id: Int64(index + 1), with: "b"),
+                ]
+                _ = try await storage.submit([.archive("x", references, stamp: stamp(milliseconds), stanza: [1])])
+            }
+            func trim(_ before: Int64, keep: Int, limit: Int) async throws -> [MutationOutcome] {
+                try await storage.submit([
+                    .trimArchive("x", OwnerID(1), from: stamp(5), before: stamp(before), keep: keep, limit: limit)
+                ])
+            }
+            func ids(_ owner: Int64) async throws -> [Int64] {
+                try await subject.archiveIDs("x", owner, ArchiveQuery())
+            }
+            try expect(try await trim(10, keep: .max, limit: 9), equals: [.removed(0)])
+            try expect(try await trim(31, keep: .max, limit: 3), equals: [.removed(2)])
+            try expect(try await ids(1), equals: [3, 4, 5, 6])
+            // What was stamped wrong goes with what is behind it.
+            try expect(try await trim(31, keep: .max, limit: 9), equals: [.removed(2)])
+            try expect(try await ids(1), equals: [5, 6])
+            try expect(try await trim(0, keep: 1, limit: 9), equals: [.removed(1)])
+            try expect(try await trim(0, keep: 0, limit: 9), equals: [.removed(1)])
+            try expect(try await ids(1), equals: [])
+            try expect(try await ids(2), equals: [1, 2, 3, 4, 5, 6])
+        },
         StorageCheck("the limit of a page is within 1 and 1000") { subject in
             let batch: [Mutation] = (1...1_100).map {
                 .archive("x", [(owner: OwnerID(1), id: $0, with: "w")], stamp: stamp($0), stanza: [])

@@ -15,6 +15,7 @@ final class HostTable {
     /// By name.
     let modules: Set<String>
     let silence: [SilenceHandler]
+    let chores: [Chore]
     let accountCreated: [(any Account) -> Void]
     let accountRemoved: [(any Account) -> Void]
     /// Who has a say at the moments, for `modules --pipeline`.
@@ -43,6 +44,7 @@ final class HostTable {
         available = builder.available.registrations.map(\.handler)
         closed = builder.closed.registrations
         silence = builder.silence
+        chores = builder.chores
         accountCreated = builder.accountCreated.registrations.map(\.handler)
         accountRemoved = builder.accountRemoved.registrations.map(\.handler)
         moments = Self.moments(builder)
@@ -219,9 +221,16 @@ final class World {
     /// By full domain of a module's service.
     let domains: [String: DomainTable]
 
+    /// What the modules of all hosts do again and again, once for hosts that share a table.
+    let chores: [Chore]
+
     init(generation: Int, hosts: [String: HostTable], domains: [String: DomainTable]) {
         self.generation = generation
         self.hosts = hosts
         self.domains = domains
+        var seen: Set<ObjectIdentifier> = []
+        chores = hosts.sorted { $0.key < $1.key }.map(\.value).flatMap { table in
+            seen.insert(ObjectIdentifier(table)).inserted ? table.chores : []
+        }
     }
 }

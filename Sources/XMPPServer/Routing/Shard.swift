@@ -19,6 +19,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
     }
     let log: Logger
     private(set) var world: World
+    private var chores: Chores?
     /// Accounts that left while messages of theirs were on their way to the store.
     var departing: [BareJID: [LocalAccount]] = [:]
     /// Connections on this loop that have no session yet.
@@ -115,6 +116,7 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         for negotiation in Array(negotiations.values) { negotiation.worldChanged() }
         for account in Array(accounts.values) { account.worldChanged() }
         endModules(of: old)
+        begin(Chores(next, of: self))
         for (address, waiting) in homeless { reroute(waiting, to: address) }
     }
 
@@ -232,8 +234,14 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
 
     static let sweepTag = 0
 
+    private func begin(_ next: Chores) {
+        chores?.end()
+        chores = next
+    }
+
     func start() {
         started = loop.now
+        begin(Chores(world, of: self))
         _ = loop.schedule(after: .seconds(5), self, tag: Self.sweepTag)
     }
 
