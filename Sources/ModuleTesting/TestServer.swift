@@ -156,6 +156,11 @@ public final class TestServer {
         return client
     }
 
+    /// A client of another server, with all that it remembers, uses this one from its next connection on.
+    public func adopt(_ client: TestClient) {
+        client.connect = { [self] client in connect(client) }
+    }
+
     private func connect(_ client: TestClient) -> MemoryTransport {
         connections += 1
         let loop = simulation.loops[connections % simulation.loops.count]

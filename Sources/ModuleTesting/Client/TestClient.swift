@@ -102,7 +102,8 @@ public final class TestClient {
     public var onSessionLost: (() -> Void)?
 
     private var stream: ClientStream?
-    private let connect: (TestClient) -> MemoryTransport
+    /// Leads to the server that it uses from its next connection on.
+    var connect: (TestClient) -> MemoryTransport
     private var scram: ScramLogin?
 
     init(

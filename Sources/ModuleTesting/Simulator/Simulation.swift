@@ -1,4 +1,5 @@
 public import ModuleKit
+internal import StorageMemory
 internal import XMPPCore
 internal import XMPPServer
 
@@ -32,7 +33,8 @@ public final class Simulation {
 
     static let accounts = ["romeo", "juliet", "mercutio"]
     let seed: UInt64
-    let server: TestServer
+    private(set) var server: TestServer
+    private let modules: [any Module.Type]
     var random: SeededGenerator
     let model: SimulationModel
     private(set) var actors: [Actor] = []
@@ -46,22 +48,64 @@ public final class Simulation {
     /// - Parameter modules: those of chat: roster, presence, messages, offline.
     public static func run(seed: UInt64, modules: [any Module.Type], traced: Bool = false) async throws -> Result {
         var random = SeededGenerator(seed: seed)
+        let server = try await start(seed, modules, &random)
+        let simulation = Simulation(seed, server, modules, random, traced: traced)
+        if isUnsettled(seed) { simulation.changes = try await SimulatedChanges(server, modules) }
+        simulation.begin()
+        if isRestored(seed) { try await simulation.goBack() }
+        simulation.live(for: 150 + simulation.random.below(450))
+        if simulation.model.violations.isEmpty { simulation.finish() }
+        simulation.server.storage.failCommits(0)
+        simulation.server.storage.set(.none)
+        await simulation.server.stop()
+        return Result(
+            seed: seed, violations: simulation.model.violations, messages: simulation.model.messages.count,
+            deliveries: simulation.model.deliveries, trace: simulation.trace ?? [])
+    }
+
+    /// - Parameter memory: what an earlier one has left.
+    private static func start(
+        _ seed: UInt64, _ modules: [any Module.Type], _ random: inout SeededGenerator, memory: MemoryStorage? = nil
+    ) async throws -> TestServer {
         let loops = 1 + random.below(3)
-        let server = try await TestServer(modules, accounts: accounts, loops: loops, seed: random.next()) { config in
+        return try await TestServer(
+            modules, accounts: accounts, loops: loops, seed: random.next(), memory: memory
+        ) { config in
             guard isNarrow(seed) else { return }
             config.streamManagement.queue = 20
             config.streamManagement.queueBytes = 8 << 10
             config.streamManagement.detachedBytes = 16 << 10
         }
-        let simulation = Simulation(seed, server, random, traced: traced)
-        if isUnsettled(seed) { simulation.changes = try await SimulatedChanges(server, modules) }
-        simulation.run()
+    }
+
+    /// In which a backup is put back.
+    private static func isRestored(_ seed: UInt64) -> Bool { seed % 6 == 4 }
+
+    /// A backup is made, the clients go on, and then it is put back: what happened meanwhile has not happened.
+    private func goBack() async throws {
+        live(for: 20 + random.below(200))
+        guard model.violations.isEmpty else { return }
+        note("a backup is made")
+        let backup = server.memory.restored()
+        live(for: random.below(100))
+        guard model.violations.isEmpty else { return }
+        note("the backup is put back")
+        for actor in actors {
+            disturb(actor)
+            actor.session.wasCut = true
+            if actor.client.phase != .offline { actor.client.cut() }
+        }
         server.storage.failCommits(0)
         server.storage.set(.none)
-        await server.stop()
-        return Result(
-            seed: seed, violations: simulation.model.violations, messages: simulation.model.messages.count,
-            deliveries: simulation.model.deliveries, trace: simulation.trace ?? [])
+        if random.oneIn(2) { await server.stop() } else { server.crash() }
+        server = try await Self.start(seed, modules, &random, memory: backup)
+        if changes != nil { changes = try await SimulatedChanges(server, modules) }
+        // Those that a removal had taken when the backup was made.
+        for account in Self.accounts { server.addAccount("\(account)@example.org") }
+        for actor in actors { server.adopt(actor.client) }
+        model.restored()
+        unknownUntil = [:]
+        traceLoops()
     }
 
     /// With bounds that are soon reached.
@@ -71,32 +115,39 @@ public final class Simulation {
     private static func isUnsettled(_ seed: UInt64) -> Bool { seed % 5 == 2 }
     var changes: SimulatedChanges?
 
-    private init(_ seed: UInt64, _ server: TestServer, _ random: SeededGenerator, traced: Bool) {
+    private init(
+        _ seed: UInt64, _ server: TestServer, _ modules: [any Module.Type], _ random: SeededGenerator, traced: Bool
+    ) {
         self.seed = seed
         self.server = server
+        self.modules = modules
         self.random = random
         trace = traced ? [] : nil
         model = SimulationModel(hasFaults: seed % 3 == 0)
-        if traced {
-            server.simulation.trace = { [unowned self] in trace?.append("\(step)    \($0)") }
-        }
+        traceLoops()
+    }
+
+    private func traceLoops() {
+        guard trace != nil else { return }
+        server.simulation.trace = { [unowned self] in trace?.append("\(step)    \($0)") }
     }
 
     func note(_ text: @autoclosure () -> String) {
         if trace != nil { trace?.append("\(step) \(text())") }
     }
 
-    private func run() {
+    private func begin() {
         for account in Self.accounts {
             for resource in ["a", "b", "c"] where resource != "c" || random.oneIn(3) { makeActor(account, resource) }
         }
-        let length = 150 + random.below(450)
-        while step < length, model.violations.isEmpty {
+    }
+
+    private func live(for steps: Int) {
+        let end = step + steps
+        while step < end, model.violations.isEmpty {
             step += 1
             act()
         }
-        guard model.violations.isEmpty else { return }
-        finish()
     }
 
     private func makeActor(_ account: String, _ resource: String, collects: Bool = false) {

@@ -88,6 +88,7 @@ final class SimulatedSession {
 ///   comes late, and says so.
 /// - **Ends.** What was sent to an account until it was removed may have gone with it, and what was safe by then is seen
 ///   by nobody any more.
+/// - **Restores.** Nothing is known of what was sent before a backup was put back.
 /// - **Honesty.** Nothing is bounced in a run whose storage works and in which accounts, modules and hosts stay; nothing is bounced that a session is known to have;
 ///   the server never acknowledges more than it was sent.
 final class SimulationModel {
@@ -111,6 +112,12 @@ final class SimulationModel {
 
     init(hasFaults: Bool) {
         self.hasFaults = hasFaults
+    }
+
+    /// The server is as it was some time ago. What was sent until now may come again, or not at all.
+    func restored() {
+        messages = [:]
+        removalEnds = [:]
     }
 
     func violate(_ rule: String) {
