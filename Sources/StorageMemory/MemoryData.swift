@@ -97,8 +97,6 @@ struct MemoryData: Sendable {
             return .removed(spools[owner]?.removeValue(forKey: Store(store.rawValue))?.count ?? 0)
         case .archive(let store, let references, let stamp, let stanza):
             return try archive(Store(store.rawValue), references, stamp, stanza)
-        case .expireArchive(let store, let from, let before, let limit):
-            return expire(Store(store.rawValue), from, before, limit)
         case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
             return trim(Store(store.rawValue), owner, from..<max(from, before), keep, limit)
         case .createAccount(let host, let local, let created, let credentials):
@@ -150,26 +148,6 @@ struct MemoryData: Sendable {
         }
         if !added.isEmpty { lastBody = body }
         return .done
-    }
-
-    private mutating func expire(
-        _ store: Store, _ from: Timestamp, _ before: Timestamp, _ limit: Int
-    ) -> MutationOutcome {
-        var old: [(owner: OwnerID, reference: Reference)] = []
-        for (owner, stores) in archives {
-            for reference in stores[store] ?? [] where reference.row.stamp >= from && reference.row.stamp < before {
-                old.append((owner, reference))
-            }
-        }
-        old.sort {
-            ($0.reference.row.stamp, $0.reference.body, $0.reference.place)
-                < ($1.reference.row.stamp, $1.reference.body, $1.reference.place)
-        }
-        var ids: [OwnerID: Set<Int64>] = [:]
-        let expired = old.prefix(min(max(limit, 0), 10_000))
-        for (owner, reference) in expired { ids[owner, default: []].insert(reference.row.id) }
-        for (owner, ids) in ids { archives[owner]?[store]?.removeAll { ids.contains($0.row.id) } }
-        return .removed(expired.count)
     }
 
     private mutating func trim(
@@ -286,7 +264,7 @@ extension Mutation {
             references.map(\.owner)
         case .trimArchive(_, let owner, _, _, _, _):
             [owner]
-        case .expireArchive, .createAccount, .setCredentials, .replaceCredentials, .removeAccount:
+        case .createAccount, .setCredentials, .replaceCredentials, .removeAccount:
             nil
         }
     }

@@ -240,7 +240,7 @@ extension Mutation {
         switch self {
         case .archive(_, let references, _, _): 1 + references.count
         case .unspool(_, _, let ids): ids.count
-        case .expireArchive(_, _, _, let limit), .trimArchive(_, _, _, _, _, let limit): min(max(limit, 1), 10_000)
+        case .trimArchive(_, _, _, _, _, let limit): min(max(limit, 1), 10_000)
         default: 1
         }
     }

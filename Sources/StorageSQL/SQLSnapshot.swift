@@ -14,6 +14,7 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
     private let archiveForward, archiveBackward: Statement
     private let idsForward, idsBackward, findArchive: Statement
     private let oldest, newest: Statement
+    private let cursor, withForward, withBackward, tail, reference: Statement
     private let getAccount, getAccounts, countAccounts, nextHost: Statement
 
     private var isOpen = false
@@ -57,6 +58,29 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         idsForward = try ids("ASC")
         idsBackward = try ids("DESC")
         findArchive = try connection.prepare("SELECT 1 FROM archive_reference r \(rows) LIMIT ?8")
+        cursor = try connection.prepare("SELECT body FROM archive_cursor WHERE id = 1")
+        func with(_ order: String) throws(StorageError) -> Statement {
+            try connection.prepare(
+                """
+                SELECT p.id FROM archive_peer p CROSS JOIN archive_reference r
+                ON r.owner = p.owner AND r.store = p.store AND r.id = p.id
+                WHERE p.owner = ?1 AND p.store = ?2 AND p.peer = ?11 AND p.id > ?3 AND p.id < ?4
+                AND r.stamp BETWEEN ?6 AND ?7 AND (r.peer = ?5 OR r.peer >= ?9 AND r.peer < ?10)
+                ORDER BY p.id \(order) LIMIT ?8
+                """)
+        }
+        withForward = try with("ASC")
+        withBackward = try with("DESC")
+        tail = try connection.prepare(
+            """
+            SELECT id, store, "references" FROM archive_body WHERE id > ?1 ORDER BY id LIMIT ?2
+            """)
+        reference = try connection.prepare(
+            """
+            SELECT r.id FROM archive_reference r WHERE r.owner = ?1 AND r.store = ?2 AND r.id = ?12 AND r.body = ?13
+            AND r.id > ?3 AND r.id < ?4 AND r.stamp BETWEEN ?6 AND ?7
+            AND (r.peer = ?5 OR r.peer >= ?9 AND r.peer < ?10)
+            """)
         func end(_ order: String) throws(StorageError) -> Statement {
             try connection.prepare(
                 """
@@ -191,18 +215,74 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
 
     func archiveIDs(_ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery) throws(StorageError) -> [Int64] {
         guard let store = try self.store(.archive, store, for: owner) else { return [] }
+        return try archiveIDs(store, owner, query, limit: query.clampedLimit)
+    }
+
+    private func archiveIDs(
+        _ store: Int64, _ owner: OwnerID, _ query: ArchiveQuery, limit: Int
+    ) throws(StorageError) -> [Int64] {
+        if query.with != nil, !query.isOfOneRow, let ids = try indexedIDs(store, owner, query, limit: limit) {
+            return ids
+        }
         let statement = query.direction == .forward ? idsForward : idsBackward
-        try bind(query, owner, store, limit: query.clampedLimit, to: statement)
+        let ids = try self.ids(statement, store, owner, query, limit: limit)
+        return query.direction == .backward ? ids.reversed() : ids
+    }
+
+    private func ids(
+        _ statement: Statement, _ store: Int64, _ owner: OwnerID, _ query: ArchiveQuery, limit: Int
+    ) throws(StorageError) -> [Int64] {
+        try bind(query, owner, store, limit: limit, to: statement)
         defer { statement.reset() }
         var ids: [Int64] = []
         while try statement.step() { ids.append(statement.integer(0)) }
-        return query.direction == .backward ? ids.reversed() : ids
+        return ids
+    }
+
+    /// Bodies behind the cursor that are looked at one by one.
+    private static let mostUnindexed = 2_000
+
+    /// The rows with one peer: from the index, and from what has come since it was built. Nil: that is too much.
+    private func indexedIDs(
+        _ store: Int64, _ owner: OwnerID, _ query: ArchiveQuery, limit: Int
+    ) throws(StorageError) -> [Int64]? {
+        guard let late = try unindexedIDs(store, owner, query) else { return nil }
+        let statement = query.direction == .forward ? withForward : withBackward
+        let peer = query.with?.withoutResource ?? ""
+        try statement.bind(peer, at: 11)
+        let indexed = try ids(statement, store, owner, query, limit: limit)
+        // A row that is in both was looked at meanwhile.
+        let all = Set(indexed + late).sorted()
+        return Array(query.direction == .forward ? all.prefix(limit) : all.suffix(limit))
+    }
+
+    private func unindexedIDs(
+        _ store: Int64, _ owner: OwnerID, _ query: ArchiveQuery
+    ) throws(StorageError) -> [Int64]? {
+        defer {
+            cursor.reset()
+            tail.reset()
+        }
+        tail.bind(try cursor.step() ? cursor.integer(0) : 0, at: 1)
+        tail.bind(Int64(Self.mostUnindexed), at: 2)
+        var (count, found) = (0, [Int64]())
+        while try tail.step() {
+            count += 1
+            guard tail.integer(1) == store else { continue }
+            for (other, id) in ReferenceList.decode(tail.bytes(2)) where other == owner.rawValue {
+                reference.bind(id, at: 12)
+                reference.bind(tail.integer(0), at: 13)
+                found += try ids(reference, store, owner, query, limit: 1)
+            }
+        }
+        return count < Self.mostUnindexed ? found : nil
     }
 
     func archiveCount(
         _ store: StoreName, _ owner: OwnerID, _ query: ArchiveQuery, most: Int
     ) throws(StorageError) -> Int {
         guard let store = try self.store(.archive, store, for: owner) else { return 0 }
+        if query.with != nil { return try archiveIDs(store, owner, query, limit: max(0, most)).count }
         try bind(query, owner, store, limit: max(0, most), to: findArchive)
         defer { findArchive.reset() }
         var count = 0
@@ -291,5 +371,13 @@ final class SQLSnapshot: StorageSnapshot, @unchecked Sendable {
         return AccountRecord(
             owner: owner, host: row.text(1), local: row.text(2), created: Timestamp(milliseconds: row.integer(3)),
             credentials: credentials)
+    }
+}
+
+extension ArchiveQuery {
+    /// Its ends leave room for one id.
+    fileprivate var isOfOneRow: Bool {
+        guard let after, let before else { return false }
+        return before &- after == 2
     }
 }

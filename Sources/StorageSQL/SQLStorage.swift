@@ -42,6 +42,19 @@ public final class SQLStorage: StorageBackend {
         var sweepPause: Duration = .seconds(1)
         /// Runs on the writer's thread before each such transaction.
         var beforeSweep: (@Sendable () throws(StorageError) -> Void)?
+        var index = IndexPace()
+    }
+
+    /// When the index of peers is built on (`Writer+Peers`).
+    struct IndexPace: Sendable {
+        /// Bodies that one step looks at.
+        var step = 500
+        /// So many wait for `pause` without a commit, fewer for `rest`.
+        var some: Int64 = 256
+        var pause: Duration = .seconds(1)
+        var rest: Duration = .seconds(60)
+        /// So many wait for nothing.
+        var many: Int64 = 50_000
     }
 
     static func open(_ options: SQLOptions, _ internals: Internals) throws(StorageError) -> SQLStorage {

@@ -20,6 +20,7 @@ extension Writer {
         try rows.addBody.bind(ReferenceList.encode(references), at: 4)
         try rows.addBody.run(bytes: stanza, at: 5)
         let body = lastID
+        try added(body)
 
         var added = 0
         rows.addReference.bind(store, at: 2)
@@ -63,66 +64,10 @@ extension Writer {
         try rows.setRemaining.run()
     }
 
-    /// Oldest stamp first; a body goes with its last reference.
-    func expire(
-        _ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int
-    ) throws(StorageError) -> MutationOutcome {
-        let limit = min(max(limit, 0), 10_000)
-        var count = 0
-        // References of removed accounts go along without being counted; they must not make the batch long.
-        var effort = 0
-        while count < limit, effort < 20_000 {
-            let bodies = try expired(store, from, before, limit - count)
-            guard !bodies.isEmpty else { break }
-            for body in bodies where count < limit {
-                let references = ReferenceList.decode(body.references)
-                effort += 1 + references.count
-                count += try expire(body.id, store, references, body.remaining, limit - count)
-            }
-        }
-        return .removed(count)
-    }
-
-    /// Read to the end before anything is deleted under it.
-    private func expired(
-        _ store: Int64, _ from: Timestamp, _ before: Timestamp, _ limit: Int
-    ) throws(StorageError) -> [(id: Int64, remaining: Int, references: [UInt8])] {
-        rows.expired.bind(store, at: 1)
-        rows.expired.bind(before.milliseconds, at: 2)
-        rows.expired.bind(Int64(limit), at: 3)
-        rows.expired.bind(from.milliseconds, at: 4)
-        defer { rows.expired.reset() }
-        var bodies: [(id: Int64, remaining: Int, references: [UInt8])] = []
-        while try rows.expired.step() {
-            bodies.append((rows.expired.integer(0), Int(rows.expired.integer(1)), rows.expired.bytes(2)))
-        }
-        return bodies
-    }
-
-    /// Drops references of one body and gives how many of them somebody could still see.
-    private func expire(
-        _ body: Int64, _ store: Int64, _ references: [(owner: Int64, id: Int64)], _ remaining: Int, _ limit: Int
-    ) throws(StorageError) -> Int {
-        var count = 0
-        var gone = 0
-        for (owner, id) in references {
-            // The rest keeps the body.
-            guard count < limit else {
-                try setRemaining(body, max(1, remaining &- gone))
-                return count
-            }
-            let change = try deleteReference(owner, store, id, body)
-            gone += change
-            if try !isGone(OwnerID(owner)) { count += change }
-        }
-        // Every reference was looked at: nothing refers to the body, whatever a damaged count says.
-        try setRemaining(body, 0)
-        return count
-    }
-
     private func deleteReference(
         _ owner: Int64, _ store: Int64, _ id: Int64, _ body: Int64
     ) throws(StorageError) -> Int {
+        try forgetPeer(owner, store, id, body)
         rows.deleteReference.bind(owner, at: 1)
         rows.deleteReference.bind(store, at: 2)
         rows.deleteReference.bind(id, at: 3)

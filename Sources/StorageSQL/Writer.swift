@@ -19,6 +19,8 @@ final class Writer {
     /// Accounts that the open transaction removes, and those that committed ones removed.
     private var removing: [OwnerID] = []
     private var unswept: [OwnerID] = []
+    /// Nil: not yet asked.
+    var knownPeerCursor: PeerCursor?
     private var stores: [StoreKind: [StoreName: Int64]] = [:]
     /// Rows in a spool, for its limit. Exact, since nobody else writes; dropped when it might not be.
     private var spoolCounts: [SpoolKey: Int] = [:]
@@ -134,6 +136,7 @@ final class Writer {
         spoolCounts.removeAll(keepingCapacity: true)
         alive.removeAll(keepingCapacity: true)
         lastOwner = nil
+        knownPeerCursor = nil
     }
 
     private func settle() {
@@ -194,9 +197,6 @@ final class Writer {
             return try unspoolAll(SpoolKey(owner: owner, store: store))
         case .archive(let store, let references, let stamp, let stanza):
             return try archive(try storeID(.archive, store), references, stamp, stanza)
-        case .expireArchive(let store, let from, let before, let limit):
-            guard let store = try existingStoreID(.archive, store) else { return .removed(0) }
-            return try expire(store, from, before, limit)
         case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
             guard try !isGone(owner), let store = try existingStoreID(.archive, store) else { return .removed(0) }
             return try trim(store, owner, from..<max(from, before), keep, limit)

@@ -6,8 +6,8 @@ struct WriterStatements {
     let put, delete, deleteAll: Statement
     let spool, sameSpool, countSpool, unspool, unspoolAll: Statement
     let addBody, addReference, sameReference, setRemaining, deleteBody: Statement
-    let expired, deleteReference: Statement
-    let oldest, newestBeyond: Statement
+    let unindexed, peer, addPeer, deletePeer, cursor, setCursor, newestBody: Statement
+    let deleteReference, oldest, newestBeyond: Statement
     let createAccount, setCredentials, replaceCredentials, hasAccount, lastOwner: Statement
     let addTombstone, deleteAccount, tombstones, deleteTombstone: Statement
     let sweepMap, sweepSpool, sweepReferences, remaining: Statement
@@ -51,14 +51,22 @@ struct WriterStatements {
             """)
         setRemaining = try connection.prepare("UPDATE archive_body SET remaining = ?2 WHERE id = ?1")
         deleteBody = try connection.prepare("DELETE FROM archive_body WHERE id = ?1")
-        expired = try connection.prepare(
-            """
-            SELECT id, remaining, "references" FROM archive_body WHERE store = ?1 AND stamp >= ?4 AND stamp < ?2
-            ORDER BY stamp, id LIMIT ?3
-            """)
         deleteReference = try connection.prepare(
             "DELETE FROM archive_reference WHERE owner = ?1 AND store = ?2 AND id = ?3 AND body = ?4")
 
+        unindexed = try connection.prepare(
+            """
+            SELECT id, store, "references" FROM archive_body WHERE id > ?1 ORDER BY id LIMIT ?2
+            """)
+        peer = try connection.prepare(
+            "SELECT peer FROM archive_reference WHERE owner = ?1 AND store = ?2 AND id = ?3 AND body = ?4")
+        addPeer = try connection.prepare(
+            "INSERT INTO archive_peer (owner, store, peer, id) VALUES (?1, ?2, ?3, ?4) ON CONFLICT DO NOTHING")
+        deletePeer = try connection.prepare(
+            "DELETE FROM archive_peer WHERE owner = ?1 AND store = ?2 AND peer = ?3 AND id = ?4")
+        cursor = try connection.prepare("SELECT body FROM archive_cursor WHERE id = 1")
+        setCursor = try connection.prepare("UPDATE archive_cursor SET body = ?1 WHERE id = 1")
+        newestBody = try connection.prepare("SELECT max(id) FROM archive_body")
         oldest = try connection.prepare(
             "SELECT id, body, stamp FROM archive_reference WHERE owner = ?1 AND store = ?2 ORDER BY id LIMIT ?3")
         newestBeyond = try connection.prepare(

@@ -18,6 +18,9 @@ final class WriterThread: @unchecked Sendable {
     /// When to try again to delete rows of removed accounts, after it failed.
     private var sweepAfter: UInt64 = 0
     private var sweepPause: Duration
+    /// When the last group was committed, or the last step of the index failed.
+    private var lastGroup: UInt64 = 0
+    private var lastIndexSucceeded = true
     /// Pages in the log, as SQLite tells after each commit.
     private let logPages = UnsafeMutablePointer<Int32>.allocate(capacity: 1)
     private var checkpointAt: Int32
@@ -71,7 +74,8 @@ final class WriterThread: @unchecked Sendable {
         var group: [Submission] = []
         var results: [Result<[MutationOutcome], StorageError>] = []
         while true {
-            switch journal.next(into: &group, idleAfter: sweepDelay) {
+            let delays = [sweepDelay, indexDelay(writer)].compactMap { $0 }
+            switch journal.next(into: &group, idleAfter: delays.min()) {
             case .group:
                 writer.commit(group, into: &results, beforeCommit: internals.beforeCommit)
                 for owner in writer.takeRemovals() { removals.append(owner) }
@@ -79,6 +83,7 @@ final class WriterThread: @unchecked Sendable {
                 // What is large in them need not wait for the next group to be freed.
                 group.removeAll(keepingCapacity: true)
                 results.removeAll(keepingCapacity: true)
+                lastGroup = monotonicNow()
             case .idle:
                 break
             case .finished:
@@ -87,6 +92,7 @@ final class WriterThread: @unchecked Sendable {
                 return
             }
             sweep(writer)
+            index(writer)
             checkpoint(connection)
         }
     }
@@ -159,6 +165,29 @@ final class WriterThread: @unchecked Sendable {
             options.report(.removalFailed(error))
             sweepAfter = monotonicNow() + sweepPause.nanoseconds
             sweepPause = min(sweepPause * 2, .seconds(60))
+        }
+    }
+
+    /// Nil: nothing to look at.
+    private func indexDelay(_ writer: Writer) -> Duration? {
+        guard let backlog = try? writer.peerCursor().backlog, backlog > 0 else { return nil }
+        let pace = internals.index
+        if backlog > pace.many, lastIndexSucceeded { return .zero }
+        let quiet = backlog >= pace.some && lastIndexSucceeded ? pace.pause : pace.rest
+        let (now, due) = (monotonicNow(), lastGroup &+ quiet.nanoseconds)
+        return now >= due ? .zero : .nanoseconds(Int64(clamping: due - now))
+    }
+
+    /// So that a query for one peer need not walk an archive. If it fails, queries walk what has not been looked at.
+    private func index(_ writer: Writer) {
+        guard indexDelay(writer) == .zero else { return }
+        do throws(StorageError) {
+            try writer.indexPeers(limit: internals.index.step)
+            lastIndexSucceeded = true
+        } catch {
+            if lastIndexSucceeded { options.report(.removalFailed(error)) }
+            lastIndexSucceeded = false
+            lastGroup = monotonicNow()
         }
     }
 

@@ -125,7 +125,7 @@ import Testing
     }
 
     @Test(arguments: [
-        "DROP TABLE spool", "DROP INDEX archive_body_by_stamp", "ALTER TABLE map ADD COLUMN more INTEGER",
+        "DROP TABLE spool", "DROP TABLE archive_cursor", "ALTER TABLE map ADD COLUMN more INTEGER",
         "ALTER TABLE account RENAME COLUMN host TO domain",
     ])
     func `a damaged schema is refused`(_ damage: String) async throws {
@@ -182,8 +182,9 @@ import Testing
             for owner in 0..<4 as Range<Int64> {
                 _ = try? await storage.submit([
                     spooled(1_000 + owner, owner), .removeAccount(OwnerID(owner)),
-                    .expireArchive(
-                        "x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 100), limit: 50),
+                    .trimArchive(
+                        "x", OwnerID(owner), from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 100),
+                        keep: 3, limit: 50),
                     .archive(
                         "x", [(owner: OwnerID(owner), id: 1_000 + owner, with: "w")], stamp: Timestamp(milliseconds: 1),
                         stanza: [1]),
@@ -211,7 +212,9 @@ import Testing
         }
         #expect(try await storage.spoolIDs().count == 200)
         let outcome = try await storage.submit([
-            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: .max), limit: 50),
+            .trimArchive(
+                "x", OwnerID(1), from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: .max), keep: 0,
+                limit: 0),
             .removeAccount(OwnerID(1)),
         ])
         #expect(outcome == [.removed(0), .done])

@@ -128,11 +128,15 @@ import Testing
         _ = try await storage.submit([create("a"), create("b"), create("c")])
         for owner in 1...3 as ClosedRange<Int64> { try await fill(storage, owner, rows: 1...40) }
         _ = try await storage.submit([
-            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 20), limit: 31)
+            .trimArchive(
+                "x", OwnerID(1), from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 20), keep: .max,
+                limit: 31)
         ])
         _ = try await storage.submit([.removeAccount(OwnerID(2))])
         _ = try await storage.submit([
-            .expireArchive("x", from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 30), limit: 57)
+            .trimArchive(
+                "x", OwnerID(3), from: Timestamp(milliseconds: .min), before: Timestamp(milliseconds: 30), keep: 20,
+                limit: 57)
         ])
         await waitForRemovals(storage)
         await storage.close()

@@ -157,6 +157,8 @@ extension StorageFactory {
         internals.beforeCommit = { () throws(StorageError) in gate.pass() }
         // Small steps, so that a removal is often seen half done.
         internals.sweepRows = 7
+        // And the index of peers, which is often half built.
+        internals.index = SQLStorage.IndexPace(step: 3, some: 0, pause: .zero, rest: .zero)
         let open: @Sendable () throws -> SQLStorage = { [internals] in
             try SQLStorage.open(
                 directory.options {

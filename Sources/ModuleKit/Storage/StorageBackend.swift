@@ -174,10 +174,6 @@ public enum Mutation: Sendable {
     case unspoolAll(StoreName, OwnerID)
     /// One body, one reference per owner. Used ids as in `spool`.
     case archive(StoreName, [(owner: OwnerID, id: Int64, with: String)], stamp: Timestamp, stanza: [UInt8])
-    /// Drops archive rows older than `before`, oldest first, at most `limit` of them and at most 10,000, so that no
-    /// batch is long; yields `.removed`, with less than that when no more are left. Rows from before `from` stay: give
-    /// `Timestamp.firstPlausible`, and what a wrong clock stamped is not lost when the clock is right again.
-    case expireArchive(StoreName, from: Timestamp, before: Timestamp, limit: Int)
     /// Drops the oldest rows of one archive, at most `limit` of them and at most 10,000: all down from the newest one
     /// that is older than `before`, and all but the newest `keep`. So what is left has no holes. Yields `.removed`,
     /// with less than the limit when no more are left. A row from before `from` has a wrong stamp, and goes with the
@@ -206,7 +202,7 @@ extension Mutation {
             body(owner)
         case .archive(_, let references, _, _):
             for reference in references { body(reference.owner) }
-        case .expireArchive, .createAccount:
+        case .createAccount:
             break
         }
     }

@@ -37,7 +37,7 @@ extension Mutation {
     /// Makes room and takes none, but for a tombstone.
     public var onlyRemoves: Bool {
         switch self {
-        case .delete, .deleteAll, .unspool, .unspoolAll, .expireArchive, .trimArchive, .removeAccount: true
+        case .delete, .deleteAll, .unspool, .unspoolAll, .trimArchive, .removeAccount: true
         case .put, .spool, .archive, .createAccount, .setCredentials, .replaceCredentials: false
         }
     }

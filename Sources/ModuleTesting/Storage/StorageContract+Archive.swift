@@ -155,40 +155,6 @@ extension StorageContract {
                 try expect(try await subject.archiveIDs("x", 1, ArchiveQuery(limit: limit)).count, equals: count)
             }
         },
-        StorageCheck("expiry drops the oldest first, as many as allowed, in its own archive") { subject in
-            try await fill(subject)
-            let storage = subject.storage
-            // Came late, with an old stamp and for two owners.
-            _ = try await storage.submit([
-                .archive(
-                    "x", [(owner: OwnerID(1), id: 200, with: "c"), (owner: OwnerID(2), id: 1, with: "c")],
-                    stamp: stamp(15), stanza: [1]),
-                .archive("y", [(owner: OwnerID(1), id: 1, with: "c")], stamp: stamp(1), stanza: [1]),
-            ])
-            try expect(
-                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(41), limit: 0)]),
-                equals: [.removed(0)])
-            try expect(
-                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(41), limit: 2)]),
-                equals: [.removed(2)])
-            // Gone: 10 and the first reference of the late one.
-            try expect(
-                try await subject.archiveIDs("x", 1), equals: [20, 30, 40, 50, 60, 70, 80, 90, 100])
-            try expect(try await subject.archiveIDs("x", 2), equals: [1])
-            try expect(
-                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(40), limit: 100)]),
-                equals: [.removed(3)])
-            try expect(
-                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(40), limit: 100)]),
-                equals: [.removed(0)])
-            try expect(try await subject.archiveIDs("x", 1), equals: [40, 50, 60, 70, 80, 90, 100])
-            try expect(try await subject.archiveIDs("x", 2), equals: [])
-            try expect(try await subject.archiveIDs("y", 1), equals: [1])
-            try expect(
-                try await storage.submit([.expireArchive("none", from: stamp(.min), before: stamp(.max), limit: 9)]),
-                equals: [.removed(0)]
-            )
-        },
         StorageCheck("an archive row again is done; another one under its id fails") { subject in
             let storage = subject.storage
             func row(_ with: String, _ bytes: [UInt8], second: Int64) -> Mutation {
@@ -207,9 +173,6 @@ extension StorageContract {
             try expect(try await storage.submit([row("w", [1], second: 2)]), equals: [.done])
             try expect(try await subject.archiveIDs("x", 1), equals: [1])
             try expect(try await subject.archiveIDs("x", 2), equals: [1, 2])
-            try expect(
-                try await storage.submit([.expireArchive("x", from: stamp(.min), before: stamp(2), limit: 9)]),
-                equals: [.removed(3)])
         },
     ]
 }

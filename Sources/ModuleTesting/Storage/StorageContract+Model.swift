@@ -81,6 +81,7 @@ struct StorageModel {
     private static let stores: [StoreName] = ["a", "b"]
     private static let keys = ["k", "K", "é", "e\u{301}", "%"]
     static let names = ["romeo", "juliet", "ro%", "ro_", "nurse"]
+    private static let peers = keys + names + names.map { $0 + "/r" }
 
     private struct MapRow { var store: StoreName, owner: OwnerID, key: [UInt8], value: [UInt8] }
     private struct Spooled { var store: StoreName, owner: OwnerID, row: SpoolRow }
@@ -118,16 +119,14 @@ struct StorageModel {
         case 63..<66: return .unspoolAll(store, owner)
         case 66..<84:
             let other = owners.randomElement(using: &random)!
-            let references = [(owner: owner, id: number, with: key), (owner: other, id: number + 30, with: name)]
+            let peer = Bool.random(using: &random) ? name : name + "/r"
+            let references = [(owner: owner, id: number, with: key), (owner: other, id: number + 30, with: peer)]
             return .archive(store, references, stamp: stamp, stanza: bytes)
-        case 84..<87:
+        case 84..<90:
             let from = Timestamp(milliseconds: Int64.random(in: 0...4, using: &random))
             return .trimArchive(
                 store, owner, from: from, before: stamp, keep: [0, 2, 5, .max].randomElement(using: &random)!,
                 limit: Int.random(in: 0...4, using: &random))
-        case 87..<90:
-            let from = Timestamp(milliseconds: Int64.random(in: 0...4, using: &random))
-            return .expireArchive(store, from: from, before: stamp, limit: Int.random(in: 0...4, using: &random))
         case 90..<95:
             return .createAccount(host: "h", local: name, created: stamp, credentials: [bytes])
         case 95..<97: return .setCredentials(owner, [bytes, bytes])
@@ -186,10 +185,6 @@ struct StorageModel {
                 }
             }
             return .done
-        case .expireArchive(let store, let from, let before, let limit):
-            let old = archive.filter { $0.store == store && $0.row.stamp >= from && $0.row.stamp < before }
-                .sorted { ($0.row.stamp, $0.order) < ($1.row.stamp, $1.order) }.prefix(limit).map(\.order)
-            return .removed(archive.drop { old.contains($0.order) })
         case .trimArchive(let store, let owner, let from, let before, let keep, let limit):
             let held = archive.filter { $0.store == store && $0.owner == owner }.map(\.row).sorted { $0.id < $1.id }
             let old = held.prefix(limit).last { $0.stamp >= from && $0.stamp < before }?.id ?? .min
@@ -234,8 +229,17 @@ struct StorageModel {
                     .map { "map \(owner) \(store) \($0.key) \($0.value)" }
                 lines += spool.filter { $0.store == store && $0.owner == owner }.map(\.row)
                     .sorted { $0.id < $1.id }.map { "spool \(owner) \(store) \($0)" }
-                lines += archive.filter { $0.store == store && $0.owner == owner }.map(\.row)
-                    .sorted { $0.id < $1.id }.map { "archive \(owner) \(store) \($0.bytes)" }
+                let rows = archive.filter { $0.store == store && $0.owner == owner }.map(\.row)
+                    .sorted { $0.id < $1.id }
+                lines += rows.map { "archive \(owner) \(store) \($0.bytes)" }
+                for peer in Self.peers {
+                    let found = rows.filter { row in
+                        let with = Array(row.with.utf8)
+                        return with == Array(peer.utf8)
+                            || !peer.contains("/") && with.starts(with: Array((peer + "/").utf8))
+                    }
+                    lines.append("with \(owner) \(store) \(Array(peer.utf8)) \(found.map(\.id))")
+                }
             }
         }
         return lines + accounts.sorted { $0.local < $1.local }.map { "account \($0)" }
@@ -254,6 +258,10 @@ struct StorageModel {
                 for row in try snapshot.archive(store, owner, ArchiveQuery(limit: 1_000)) {
                     lines.append("archive \(owner) \(store) \(row.bytes)")
                 }
+                for peer in peers {
+                    let ids = try snapshot.archiveIDs(store, owner, ArchiveQuery(with: peer, limit: 1_000))
+                    lines.append("with \(owner) \(store) \(Array(peer.utf8)) \(ids)")
+                }
             }
         }
         for account in try snapshot.accounts(host: "h", after: "", limit: 1_000) { lines.append("account \(account)") }
@@ -265,7 +273,7 @@ extension Mutation {
     /// Whether no read of an owner waits for it.
     fileprivate var namesNobody: Bool {
         switch self {
-        case .expireArchive, .createAccount: true
+        case .createAccount: true
         default: false
         }
     }
