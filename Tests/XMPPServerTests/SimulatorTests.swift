@@ -1,3 +1,4 @@
+import Archive
 import Glibc
 import Messages
 import ModuleKit
@@ -11,6 +12,11 @@ import Testing
     static let modules: [any Module.Type] = [
         RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self,
     ]
+
+    /// Every other seed has an archive.
+    private static func modules(_ seed: UInt64) -> [any Module.Type] {
+        seed % 2 == 0 ? modules + [ArchiveModule.self] : modules
+    }
 
     private static func number(_ name: String) -> UInt64? {
         getenv(name).flatMap { UInt64(String(cString: $0)) }
@@ -60,11 +66,11 @@ import Testing
     private static func run(_ seeds: StrideTo<UInt64>, traces: Bool) async throws -> Part {
         var part = Part()
         for seed in seeds {
-            let result = try await Simulation.run(seed: seed, modules: modules)
+            let result = try await Simulation.run(seed: seed, modules: modules(seed))
             part.messages += result.messages
             part.deliveries += result.deliveries
             guard !result.violations.isEmpty else { continue }
-            let again = try await Simulation.run(seed: seed, modules: modules, traced: true)
+            let again = try await Simulation.run(seed: seed, modules: modules(seed), traced: true)
             part.failures.append(
                 """
                 seed \(seed): \(result.violations.joined(separator: "; "))

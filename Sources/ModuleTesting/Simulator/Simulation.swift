@@ -368,6 +368,7 @@ public final class Simulation {
         // What a client was not told to be safe it would send again if it came back.
         for actor in actors { model.stillKept(by: actor.client) }
         model.checkLosses()
+        if modules.contains(where: { $0.info.name == "mam" }) { checkArchives() }
         for account in server.server.accountDescriptions { note(account) }
         for actor in actors {
             var allowed: Set<String> = ["conflict", "connection-timeout"]
