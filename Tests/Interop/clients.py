@@ -109,6 +109,27 @@ class Slixmpp(Face):
         await asyncio.wait_for(self.client.disconnect(), WAIT)
 
 
+class SlixmppWithHistory(Slixmpp):
+    """It knows archives and the ids in them (xep_0313, xep_0359); `ids` are those of what arrived."""
+
+    async def connect(self) -> None:
+        self.ids: list[str] = []
+        await super().connect(("xep_0313", "xep_0359"))
+
+    def _message(self, stanza) -> None:
+        super()._message(stanza)
+        if stanza["body"]:
+            self.ids.append(stanza["stanza_id"]["id"])
+
+    async def history(self, page: int = 100) -> list[tuple[str, str, str]]:
+        """All that the archive has, fetched in pages: the id there, the bare sender, the body."""
+        found = []
+        async for result in self.client.plugin["xep_0313"].iterate(rsm={"max": page}):
+            message = result["mam_result"]["forwarded"]["stanza"]
+            found.append((result["mam_result"]["id"], message["from"].bare, message["body"]))
+        return found
+
+
 class Aioxmpp(Face):
     """aioxmpp with its own stream management and pyOpenSSL as its TLS."""
 

@@ -109,6 +109,20 @@ class Gajim(Face):
         self.hand.stdin.write(json.dumps([to, body]).encode() + b"\n")
         await self.hand.stdin.drain()
 
+    async def history(self) -> list[str]:
+        """All texts that it keeps, the oldest first, as soon as it has fetched what the archive of its account has."""
+        deadline = time.monotonic() + WAIT
+        with sqlite3.connect(self.home / ".local/share/gajim/logs.db") as database:
+            fetched = ("SELECT 1 FROM last_archive_message NATURAL JOIN jids WHERE jid = ? AND last_mam_id IS NOT NULL",
+                       [self.jid])
+            while not database.execute(*fetched).fetchone():
+                assert time.monotonic() < deadline, f"gajim fetched no history:\n{self._said()[-3000:]}"
+                await asyncio.sleep(0.1)
+            texts = database.execute("SELECT message FROM logs WHERE message IS NOT NULL ORDER BY time, log_line_id")
+            found = [text for (text,) in texts]
+        database.close()
+        return found
+
     async def until_resumed(self) -> None:
         deadline = time.monotonic() + WAIT
         while "<resumed " not in self._said():

@@ -134,6 +134,15 @@ class Profanity(Terminal):
     async def send(self, to: str, body: str) -> None:
         await self.type(f"/msg {to} {body}")
 
+    async def open_with_history(self, other: str) -> None:
+        """Opens the window of a contact anew, which is filled from the archive."""
+        self.watching.cancel()
+        await self.type("/mam on")
+        await self.shows("Message Archive Management enabled")
+        await self.type("/close all")
+        await self.shows("Closed 1 window")
+        await self.type(f"/msg {other}")
+
     async def close(self) -> None:
         await self.quit("/quit")
 
