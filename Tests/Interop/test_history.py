@@ -66,8 +66,9 @@ def test_slixmpp_fetches_the_newest_first(server, pair):
     async def scene():
         await conversation(server, pair)
         async with connected(SlixmppWithHistory(server, pair[0], "starttls")) as romeo:
-            results = [each async for each in romeo.client.plugin["xep_0313"].iterate(reverse=True, rsm={"max": 3}, total=6)]
-            assert [each["mam_result"]["forwarded"]["stanza"]["body"] for each in results] == SAID[:1:-1]
+            found = romeo.client.plugin["xep_0313"].iterate(reverse=True, rsm={"max": 3}, total=6)
+            bodies = [each["mam_result"]["forwarded"]["stanza"]["body"] async for each in found]
+            assert bodies == SAID[:1:-1]
 
     play(scene())
 
