@@ -9,8 +9,9 @@ connection now and then, resume, and send again what was not acknowledged. Limit
 data directory, so what one leaves behind the next one finds. Every second server runs on a file system that drops what
 was not synced, and the spill time changes from server to server.
 
-Exit code 0: no promised message was lost, none came twice without reason or out of order, and no acknowledgement stayed
-behind while the server was up. 1: otherwise.
+Exit code 0: no promised message was lost, none came twice without reason or out of order, each is in the archive of its
+sender and in that of its reader (see archives.py), and no acknowledgement stayed behind while the server was up. 1:
+otherwise.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[1])]
 sys.dont_write_bytecode = True
 
+import archives  # noqa: E402
 import yaml  # noqa: E402
 from cast import KINDS, Detached, Draining, DrainingPlain, Heavy, Resuming  # noqa: E402
 from ledger import COUNTS, Ledger  # noqa: E402
@@ -35,7 +37,7 @@ from support import martlet  # noqa: E402
 
 SENDERS = 4
 # A trial makes more messages than an account may keep by default, and logs in more often than people do.
-CONFIG = {"modules": {"offline": {"limit": 100_000}}, "auth": {"iterations": 4096}}
+CONFIG = {"modules": {"offline": {"limit": 100_000}, "mam": {"page": archives.PAGE}}, "auth": {"iterations": 4096}}
 
 # Shorter than the default, so that much is spilled in a short trial; the default; longer than <resumed/> waits, so that
 # senders are told of less than the server has handled.
@@ -153,6 +155,7 @@ async def trial(server, ledger: Ledger, number: int, moment: str, spill: float, 
     for sender in senders[::2]:
         sender.drops = True
     everybody: list[Person] = [*readers, *senders]
+    since = archives.now()
     await asyncio.gather(*(reader.begin() for reader in readers), *(sender.connect() for sender in senders))
     loop = asyncio.get_running_loop()
 
@@ -173,6 +176,8 @@ async def trial(server, ledger: Ledger, number: int, moment: str, spill: float, 
     ledger.generation += 1
     ledger.is_ending = False
     await asyncio.gather(*(reader.collect(20) for reader in readers))
+    users = [person.user for person in everybody]
+    await archives.compare(server, ledger, users, since, number, moment)
     ledger.settle(number, moment, unclear)
     for person in everybody:
         if person.client and person.client.stream and person.client.stream.transport:

@@ -15,7 +15,8 @@ reset all the same, what is missing from it is counted as "unclear" and not as l
 import collections
 from dataclasses import dataclass, field
 
-COUNTS = ["sent", "promised", "refused", "got", "late", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder"]
+COUNTS = ["sent", "promised", "refused", "got", "late", "lost", "unclear", "duplicates", "wrong_duplicates", "disorder",
+          "archived", "unarchived", "misfiled"]
 
 # Messages of so many trials back are still known when they arrive.
 REMEMBERED = 12
@@ -44,6 +45,10 @@ class Message:
     # Its sender sent it again in another session, so that it may come twice.
     repeats: bool = False
     receipts: list[Receipt] = field(default_factory=list)
+    # Its rows: the address of an archive, and the ids there.
+    rows: dict[str, list[str]] = field(default_factory=dict)
+    # The ids that its copies carried.
+    marks: set[str] = field(default_factory=set)
 
 
 @dataclass
@@ -84,6 +89,10 @@ class Ledger:
         self._streams = 0
         self._last: dict[tuple[int, tuple], int] = {}
         self._first: dict[tuple, int] = {}
+        # Which message has an id of an archive: (trial, message).
+        self._owners: dict[tuple[str, str], tuple[int, str]] = {}
+        # The last number of a pair in an archive.
+        self._filed: dict[tuple, int] = {}
 
     def new_stream(self) -> int:
         self._streams += 1
@@ -153,6 +162,52 @@ class Ledger:
         message.receipts.append(receipt)
         return receipt
 
+    # -- archives
+
+    def mark(self, archive: str, archive_id: str, id: str, trial: int, moment: str) -> None:
+        """Notes the id of an archive that a copy of a message carried."""
+        if message := self.messages.get(id):
+            message.marks.add(archive_id)
+            self._claim(archive, archive_id, message, trial, moment)
+
+    def file(self, archive: str, archive_id: str, id: str, trial: int, moment: str) -> None:
+        """Notes a row, in the order of the archive."""
+        if (message := self.messages.get(id)) is None:
+            return
+        self._claim(archive, archive_id, message, trial, moment)
+        rows = message.rows.setdefault(archive, [])
+        rows.append(archive_id)
+        if message.repeats:
+            return
+        if len(rows) > 1:
+            self._problem("misfiled", message, trial, moment, f"{len(rows)} times in the archive of {archive}: {rows}")
+        pair = archive, message.sender, message.address
+        if message.number < self._filed.get(pair, -1):
+            self._problem("misfiled", message, trial, moment, f"behind {self._filed[pair]} in the archive of {archive}")
+        self._filed[pair] = message.number
+
+    def _claim(self, archive: str, archive_id: str, message: Message, trial: int, moment: str) -> None:
+        _, first = self._owners.setdefault((archive, archive_id), (trial, message.id))
+        if first != message.id:
+            self._problem("misfiled", message, trial, moment, f"its id {archive_id} of {archive} is that of {first}")
+
+    def compare_archives(self, domain: str, trial: int, moment: str) -> None:
+        """Every promised message must be in both archives, its copies must have carried the id in the reader's."""
+        for message in self.messages.values():
+            if message.refused:
+                continue
+            own, theirs = (f"{user}@{domain}" for user in (message.sender, message.reader))
+            for archive in (own, theirs):
+                if message.rows.get(archive):
+                    self.count(message.kind, "archived")
+                elif message.promised:
+                    self._problem("unarchived", message, trial, moment, f"not in the archive of {archive}")
+            filed = message.rows.get(theirs)
+            if filed and not message.marks <= set(filed):
+                detail = f"its copies carried {message.marks}, its rows are {filed}"
+                self._problem("misfiled", message, trial, moment, detail)
+        self._filed = {}
+
     def _problem(self, what: str, message: Message, trial: int, moment: str, detail: str = "") -> None:
         self.count(message.kind, what)
         self.problems.append(Problem(what, f"{message.id} for {message.kind}", trial, moment, detail))
@@ -184,6 +239,7 @@ class Ledger:
         self.bytes_to = {}
         self._last = {key: number for key, number in self._last.items() if key[1][0] > trial - REMEMBERED}
         self._first = {pair: number for pair, number in self._first.items() if pair[0] > trial - REMEMBERED}
+        self._owners = {key: owner for key, owner in self._owners.items() if owner[0] > trial - REMEMBERED}
 
     def total(self, what: str) -> int:
         return sum(counts[what] for counts in self.totals.values())

@@ -7,6 +7,7 @@ import time
 import xml.etree.ElementTree as ET
 
 from ledger import Ledger, Receipt
+from support.archive import archive_id
 from support.namespaces import CLIENT, SM, local, qname
 from support.rawclient import Client, Ended, Failure
 
@@ -81,6 +82,8 @@ class Person:
             receipt = self.ledger.receive(id, self.stream, self.trial, self.moment)
             if receipt is not None:
                 self.arrivals.append(receipt)
+            if mark := archive_id(event, self.bare):
+                self.ledger.mark(self.bare, mark, id, self.trial, self.moment)
             self.last_arrival = asyncio.get_running_loop().time()
         return True
 
