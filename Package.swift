@@ -20,8 +20,9 @@ func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 
 /// One folder of Modules/, one target, one module: it sees ModuleKit and nothing else of ours.
 let moduleNames = [
-    "Archive", "Disco", "Last", "Messages", "Offline", "Ping", "Presence", "Private", "Register", "Roster", "Time",
-    "VCard",
+    "Archive", "Carbons", "ClientState", "Disco", "Last", "Messages", "Offline", "Ping", "Presence", "Private",
+    "Register",
+    "Roster", "Time", "VCard",
     "Version",
 ]
 let modules = moduleNames.map {

@@ -30,6 +30,12 @@ public protocol Session: AnyObject {
     /// after others. While the connection is lost nothing is called.
     func paced(_ next: @escaping () -> Bool)
 
+    /// Holds back what the client need not have now, behind the `sending` point (XEP-0352). What cannot wait takes along
+    /// all that waited, oldest first. So does nil, which ends it, and so does the loss of the connection: a resumption
+    /// brings what waited, and holds nothing back. Messages and presence then tell since when they have waited
+    /// (XEP-0203). One policy at a time: another one takes its place, and what waits goes on waiting.
+    func holdBack(_ policy: HoldingPolicy?)
+
     /// Tells the client something that it has to confirm and whose answer nobody waits for (roster pushes).
     func push(_ payload: Element)
 
@@ -69,6 +75,8 @@ public protocol Account: AnyObject {
     /// The same for what is sent to one session. One that looks at the messages that wait (`Mailbox`) does not wait for
     /// them.
     func isSpooling(for session: any Session) -> Bool
+    /// True when the messages that wait go to this session, now or as soon as it takes them.
+    func serves(_ session: any Session) -> Bool
     /// Keeps a message for later. The receipt is held until the row is on disk. When the spool is full or the commit
     /// fails, the sender gets the error. Must be a message.
     func spool(_ envelope: Envelope)

@@ -190,6 +190,7 @@ public struct HostBuilder {
     public private(set) var spoolPolicy: SpoolPolicy?
     public private(set) var silence: [SilenceHandler] = []
     public private(set) var chores: [Chore] = []
+    public private(set) var elements: [ElementHandler] = []
     private var services: [ObjectIdentifier: Any] = [:]
     private var module = ""
 
@@ -322,6 +323,16 @@ public struct HostBuilder {
     /// How messages are kept for accounts of this host. One module says it; without one nothing is kept.
     public mutating func spool(_ policy: SpoolPolicy) {
         spoolPolicy = policy
+    }
+
+    /// Takes the elements of this namespace that clients send beside their stanzas. They are taken at once, also where
+    /// stanzas before them have to wait. What comes between authentication and the resource is taken when the session
+    /// is there; before a resumption it is lost with the stream that it was said on. `handler` answers false for an
+    /// element that does not exist: the stream then ends as it does for every such element (RFC 6120 §4.9.3.24).
+    public mutating func elements(
+        of namespace: Namespace, _ handler: @escaping (any Session, ElementView) -> Bool
+    ) {
+        elements.append(ElementHandler(module: module, namespace: namespace, handler: handler))
     }
 
     /// Calls once per silence: when a connected client has sent no byte for so long, and again only after it has.

@@ -79,6 +79,14 @@ public struct Chore {
     public let step: (any Kernel) -> Duration
 }
 
+/// Elements beside the stanzas that a module takes from clients.
+public struct ElementHandler {
+    public let module: String
+    public let namespace: Namespace
+    /// False: there is no such element in the namespace.
+    public let handler: (any Session, ElementView) -> Bool
+}
+
 /// What is done about clients that are silent for so long.
 public struct SilenceHandler {
     public let module: String

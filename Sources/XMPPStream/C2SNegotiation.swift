@@ -74,6 +74,10 @@ public struct C2SNegotiation: ~Copyable, Sendable {
     /// Messages of an authentication that came when nobody waited for one: a second authentication, one instead of
     /// another that had not ended, an answer to no question.
     public var outOfTurn: Int { facts.outOfTurn }
+    /// Authenticated, with features sent: a resource is to be bound, or a session resumed.
+    public var isUnbound: Bool {
+        if case .unbound = phase { true } else { false }
+    }
     /// Bound, resumed or failed.
     public var isEnded: Bool {
         switch phase {

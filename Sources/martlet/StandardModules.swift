@@ -1,4 +1,6 @@
 import Archive
+import Carbons
+import ClientState
 import Disco
 import Last
 import Messages
@@ -20,7 +22,7 @@ enum StandardModules {
         RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
         DiscoModule.self,
         PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
-        RegisterModule.self,
+        RegisterModule.self, CarbonsModule.self, ClientStateModule.self,
     ]
 
     /// Reads a module's section as the module itself will, so that `check` and `serve` find its errors before anything

@@ -1,4 +1,6 @@
 import Archive
+import Carbons
+import ClientState
 import Disco
 import Last
 import Messages
@@ -17,6 +19,7 @@ import Version
 let standardModules: [any Module.Type] = [
     RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
     VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
+    CarbonsModule.self, ClientStateModule.self,
 ]
 
 /// The same with an archive.

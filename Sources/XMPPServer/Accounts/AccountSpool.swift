@@ -418,6 +418,7 @@ extension Stanza {
         for child in root.children where child.isNamed("delay", .delay) && child.attribute("from") == host {
             return self
         }
+        for child in appended where child.isNamed("delay", .delay) && child[attribute: "from"] == host { return self }
         var delay = Element("delay", .delay)
         delay[attribute: "from"] = host
         delay[attribute: "stamp"] = stamp.description

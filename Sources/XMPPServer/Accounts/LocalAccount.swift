@@ -319,6 +319,14 @@ final class LocalAccount: Account {
         isSpooling && storedSpool?.browsing.sessions.contains(session.ref) != true
     }
 
+    func serves(_ session: any Session) -> Bool {
+        if let storedSpool {
+            if storedSpool.browsing.sessions.contains(session.ref) { return false }
+            if case .draining(let served) = storedSpool.gate { return served == session.ref }
+        }
+        return session.isInterested || session.isArriving
+    }
+
     func spool(_ envelope: Envelope) {
         guard let spool else { return shard.bounce(envelope, .serviceUnavailable) }
         spool.keep(envelope)

@@ -16,6 +16,8 @@ final class HostTable {
     let modules: Set<String>
     let silence: [SilenceHandler]
     let chores: [Chore]
+    /// One at most for a namespace.
+    let elements: [ElementHandler]
     let accountCreated: [(any Account) -> Void]
     let accountRemoved: [(any Account) -> Void]
     /// Who has a say at the moments, for `modules --pipeline`.
@@ -45,6 +47,7 @@ final class HostTable {
         closed = builder.closed.registrations
         silence = builder.silence
         chores = builder.chores
+        elements = Self.elements(builder.elements, &problems)
         accountCreated = builder.accountCreated.registrations.map(\.handler)
         accountRemoved = builder.accountRemoved.registrations.map(\.handler)
         moments = Self.moments(builder)
@@ -61,12 +64,22 @@ final class HostTable {
         contacts = builder.find((any ContactService).self)
     }
 
+    private static func elements(_ handlers: [ElementHandler], _ problems: inout [String]) -> [ElementHandler] {
+        for (index, handler) in handlers.enumerated() {
+            for other in handlers[..<index] where other.namespace == handler.namespace {
+                problems.append("\(other.module) and \(handler.module) both take elements of \(handler.namespace)")
+            }
+        }
+        return handlers
+    }
+
     /// In the order of a session's life.
     private static func moments(_ builder: HostBuilder) -> [(name: String, modules: [String])] {
         [
             ("authenticated", builder.authenticated.registrations.map(\.module)),
             ("inline", builder.inline.registrations.map(\.module)),
             ("bound", builder.bound.registrations.map(\.module)),
+            ("elements", builder.elements.map { "\($0.module) of \($0.namespace)" }),
             ("available", builder.available.registrations.map(\.module)),
             ("idle", builder.silence.map { "\($0.module) after \($0.after)" }),
             ("closed", builder.closed.registrations.map(\.module)),

@@ -39,6 +39,10 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
     var trip: Trip?
     /// Our header was sent on the stream as it is now.
     private var hasOpened = false
+    /// For the session that it does not have yet.
+    private var early: [XMLTree] = []
+    /// Most of those.
+    private static let mostEarly = 8
     /// What modules keep of the stream until it is authenticated.
     private(set) lazy var context = StreamContext()
 
@@ -107,6 +111,14 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             fail(.policyViolation.saying("too much before a session"))
             return .stop
         }
+        if machine.isUnbound, isForSession(element) {
+            guard early.count < Self.mostEarly else {
+                fail(.policyViolation.saying("too much before a session"))
+                return .stop
+            }
+            early.append(element)
+            return .proceed
+        }
         let outOfTurn = machine.outOfTurn
         let result = machine.received(element.root)
         if machine.outOfTurn != outOfTurn { server.count(\.outOfTurn) }
@@ -134,6 +146,12 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
             fail(error)
             return .stop
         }
+    }
+
+    /// A module takes it from sessions.
+    private func isForSession(_ element: XMLTree) -> Bool {
+        guard let host = machine.host, let elements = shard.world.hosts[host]?.elements else { return false }
+        return elements.contains { $0.namespace == element.root.namespace }
     }
 
     func tlsEstablished() {
@@ -292,6 +310,7 @@ final class ClientNegotiation: StreamHandler, TimerTarget, @unchecked Sendable {
         transport.send(Bind.result(answer, adding: answers))
         session.begin()
         session.watchSilence()
+        for element in early { _ = session.received(element) }
     }
 
     /// Whether the client could still authenticate. Since then the password may have been changed, or the account removed

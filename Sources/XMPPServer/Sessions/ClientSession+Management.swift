@@ -105,6 +105,8 @@ extension ClientSession {
 
     /// What belonged to the connection that is gone.
     private func leaveConnection(_ outstanding: Outstanding) {
+        // A resumption brings it, to a client that is not known to want to be left alone (XEP-0352 §5.2).
+        holdBack(nil)
         localAccount.existingSpool?.stopDraining(self)
         outstanding.management?.detached()
         settleUnmanaged()

@@ -10,7 +10,7 @@ extension ClientSession {
 
     func send(_ envelope: Envelope) {
         guard !hasEnded else { return settle(Delivery(envelope, stamp: shard.wallClock)) }
-        if outstanding?.management == nil, envelope.receipt == nil {
+        if outstanding?.management == nil, envelope.receipt == nil, heldBack == nil {
             // The usual case without stream management: nobody waits, nothing is tracked.
             if let stanza = passed(envelope.stanza) { write(stanza, receipt: nil) }
             return
@@ -22,6 +22,15 @@ extension ClientSession {
     func send(_ delivery: Delivery) {
         guard !hasEnded else { return settle(delivery) }
         guard let stanza = passed(delivery.stanza) else { return }
+        if let heldBack {
+            if waits(delivery, stanza, in: heldBack) { return }
+            guard !hasEnded else { return settle(delivery) }
+        }
+        put(delivery, stanza)
+    }
+
+    /// Behind the modules and what they hold back.
+    func put(_ delivery: Delivery, _ stanza: Stanza) {
         // What nobody keeps has been handed on now.
         if !delivery.isStorable { delivery.receipt = nil }
         let outstanding = obtainOutstanding()
@@ -50,7 +59,8 @@ extension ClientSession {
         guard let outstanding, let transport, outstanding.management != nil, !outstanding.isResuming else { return }
         let policy = outstanding.management?.policy ?? AckRequestPolicy()
         while transport.pendingBytes <= mostPending, let queued = outstanding.nextToWrite() {
-            write(outstanding.isCatchingUp ? late(queued) : queued.stanza, receipt: nil)
+            write(
+                outstanding.isCatchingUp ? late(queued.stanza, queued.delivery) : queued.stanza, receipt: nil)
             guard self.transport === transport else { return }
             if outstanding.management?.sent.send(policy) == true { transport.sendRequest() }
         }
@@ -58,10 +68,9 @@ extension ClientSession {
         speakAtEndOfTurn()
     }
 
-    /// What waited for a resumption says since when (XEP-0203 §2; an IQ has no place for it).
-    private func late(_ queued: Outstanding.Queued) -> Stanza {
-        guard queued.stanza.kind != .iq else { return queued.stanza }
-        return queued.stanza.delayed(by: address.domain, since: queued.delivery.stamp)
+    /// What waited says since when (XEP-0203 §2; an IQ has no place for it).
+    func late(_ stanza: Stanza, _ delivery: Delivery) -> Stanza {
+        stanza.kind == .iq ? stanza : stanza.delayed(by: address.domain, since: delivery.stamp)
     }
 
     /// The stanza as the modules let it through.

@@ -35,6 +35,8 @@ final class ClientSession: Session {
     var paced: [() -> Bool] = []
     /// The next portion comes when the loop has looked after others.
     var isPacing = false
+    /// What waits for a client that wants to be left alone; nil: it does not.
+    var heldBack: HeldBack?
     /// In the shard's list of sessions without a connection: which entry, and what it weighs there.
     var detachment: (number: UInt64, bytes: Int)?
 
@@ -98,6 +100,7 @@ final class ClientSession: Session {
     func end(_ ending: Ending) {
         guard !hasEnded else { return }
         hasEnded = true
+        heldBack = nil
         let transport = transport
         self.transport = nil
         for (_, handler) in table?.closed ?? [] { handler(self) }
@@ -157,10 +160,17 @@ extension ClientSession: StreamHandler {
             end(.closed)
             return .stop
         default:
+            if isTaken(element.root) { return directive }
             if element.root.namespace == .sasl { shard.counts.authenticationsOutOfTurn += 1 }
             close(.unsupported(element.root))
             return .stop
         }
+    }
+
+    /// By a module that the element is for.
+    private func isTaken(_ element: ElementView) -> Bool {
+        guard let taker = table?.elements.first(where: { $0.namespace == element.namespace }) else { return false }
+        return taker.handler(self, element)
     }
 
     func streamOpened(_ header: StreamHeader) -> Directive {
