@@ -293,6 +293,27 @@ extension Element {
         await cast.server.stop()
     }
 
+    @Test func `BUGS-NEXT A3: a copy has the id of the archive that its reader has`() async throws {
+        let cast = try await Cast(archivingModules)
+        cast.juliet(sends: message(to: "romeo@example.org/orchard", "Hi"))
+        cast.orchard(sends: message(to: "juliet@example.org", "Ho"))
+        func ids(_ message: Element?) -> [String] {
+            message?.elements.filter { $0.isNamed("stanza-id", .stanzaID) }
+                .compactMap { $0[attribute: "by"] == "romeo@example.org" ? $0[attribute: "id"] : "another's" } ?? []
+        }
+        let copies = cast.garden.inbox
+        let live = cast.orchard.inbox.flatMap { ids($0) }
+        let copied = [ids(copies.first?.copied("received")), ids(copies.last?.copied("sent"))].flatMap(\.self)
+        #expect(cast.juliet.inbox.flatMap { ids($0) } == ["another's"])
+        cast.garden.inbox = []
+        try cast.garden.ask(cast.server, "set", "<query xmlns='urn:xmpp:mam:2'/>")
+        let archived = cast.garden.inbox.compactMap { $0.first("result", .archive)?[attribute: "id"] }
+        #expect(archived.count == 2)
+        #expect(copied == archived)
+        #expect(live.first == archived.first)
+        await cast.server.stop()
+    }
+
     // MARK: Sessions come and go
 
     @Test func `copies come with the resumption, and the device has not to ask again`() async throws {

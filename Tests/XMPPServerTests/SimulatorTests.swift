@@ -1,4 +1,6 @@
 import Archive
+import Carbons
+import ClientState
 import Glibc
 import Messages
 import ModuleKit
@@ -10,7 +12,8 @@ import Testing
 
 @Suite struct SimulatorTests {
     static let modules: [any Module.Type] = [
-        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self,
+        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, CarbonsModule.self,
+        ClientStateModule.self,
     ]
 
     /// Every other seed has an archive.

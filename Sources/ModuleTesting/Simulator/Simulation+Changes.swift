@@ -28,7 +28,7 @@ final class SimulatedChanges {
         lesser = [
             ("offline", try await config(["example.org"], without: ["offline"])),
             ("presence", try await config(["example.org"], without: ["offline", "presence"])),
-            ("messages", try await config(["example.org"], without: ["offline", "messages", "mam"])),
+            ("messages", try await config(["example.org"], without: ["offline", "messages", "mam", "carbons"])),
             ("mam", try await config(["example.org"], without: ["mam"])),
             (Self.host, try await config(["example.net"], without: [])),
         ]

@@ -45,11 +45,15 @@ public final class Simulation {
     /// Until then an account may have a detached session that its client knows nothing of.
     private var unknownUntil: [BareJID: Instant] = [:]
 
-    /// - Parameter modules: those of chat: roster, presence, messages, offline.
+    /// The modules for several devices are there.
+    private var hasDevices = false
+
+    /// - Parameter modules: those of chat: roster, presence, messages, offline; and those for several devices or not.
     public static func run(seed: UInt64, modules: [any Module.Type], traced: Bool = false) async throws -> Result {
         var random = SeededGenerator(seed: seed)
         let server = try await start(seed, modules, &random)
         let simulation = Simulation(seed, server, modules, random, traced: traced)
+        simulation.hasDevices = modules.contains { $0.info.name == "carbons" }
         if isUnsettled(seed) { simulation.changes = try await SimulatedChanges(server, modules) }
         simulation.begin()
         if isRestored(seed) { try await simulation.goBack() }
@@ -239,7 +243,7 @@ public final class Simulation {
     private func act() {
         let actor = actors[random.below(actors.count)]
         let name = "\(actor.client.account.local)/\(actor.client.resource)"
-        switch random.below(100) {
+        switch random.below(hasDevices ? 106 : 100) {
         case 0..<55: for _ in 0...random.below(12) { move() }
         case 55..<75: send(actor, name)
         case 75..<84:
@@ -269,6 +273,7 @@ public final class Simulation {
         case 94: actor.client.isReading.toggle()
         case 95: breakStorage()
         case 96: if changes != nil { change() } else { breakStorage() }
+        case 100...: sayOfDevice(actor, name)
         default: pass([50, 300, 2500, 6000, 6000, 30_000, 700_000][random.below(7)])
         }
     }

@@ -59,6 +59,8 @@ final class SimulatedSession {
     /// The highest number seen of each pair.
     var latest: [String: Int] = [:]
     var latestUndelayed: [String: Int] = [:]
+    /// Messages that it got a copy of.
+    var copies: Set<String> = []
 
     var mayBeGone: Bool { isLost || wasCut || hasSaidGoodbye }
 
@@ -134,6 +136,7 @@ final class SimulationModel {
     }
 
     func received(_ element: Element, by session: SimulatedSession, index: UInt32, at step: Int) {
+        if element.name == "message" { receivedCopy(element, by: session) }
         guard element.name == "message", let id = element[attribute: "id"], let message = messages[id] else { return }
         if element[attribute: "type"] == "error" {
             message.isBounced = true
@@ -159,6 +162,7 @@ final class SimulationModel {
             checkOrder(message, in: session, isDelayed: isDelayed)
         }
         message.deliveries.append(SimulatedDelivery(session: session, index: index, step: step))
+        checkCopy(message, in: session)
     }
 
     /// Its account was removed since: what was on the wire to it then, nobody knows.
