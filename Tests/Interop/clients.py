@@ -154,6 +154,7 @@ class Aioxmpp(Face):
         dispatcher = client.summon(aioxmpp.dispatcher.SimpleMessageDispatcher)
         for kind in (aioxmpp.MessageType.CHAT, aioxmpp.MessageType.NORMAL):
             dispatcher.register_callback(kind, None, self._message)
+        self._prepare(client)
         started = asyncio.get_running_loop().create_future()
 
         def failed(error) -> None:
@@ -164,6 +165,9 @@ class Aioxmpp(Face):
         client.on_stream_established.connect(lambda: started.done() or started.set_result(None))
         client.presence = aioxmpp.PresenceState(available=True)
         await asyncio.wait_for(started, WAIT)
+
+    def _prepare(self, client) -> None:
+        """For subclasses, before the client connects."""
 
     def _message(self, message) -> None:
         if message.body:

@@ -201,9 +201,12 @@ class Poezio(Terminal):
         self.watching = asyncio.ensure_future(self.read_logs("debug", self.LINE, self._take))
 
     def _take(self, _, xml: str) -> None:
+        """Also what is in a copy of another device's message: it has it, and its own log shows nothing of that."""
         stanza = ET.fromstring(xml)
-        if body := stanza.findtext("{*}body"):
-            self.inbox.put_nowait((stanza.get("from").partition("/")[0], body))
+        for message in [stanza, *stanza.findall("{urn:xmpp:carbons:2}*/{*}forwarded/{*}message")]:
+            if body := message.findtext("{*}body"):
+                sender, to = (message.get(name, "").partition("/")[0] for name in ("from", "to"))
+                self.inbox.put_nowait((to if sender == self.jid else sender, body))
 
     async def send(self, to: str, body: str) -> None:
         """Types in three parts: keys that come together count as pasted, and pasted keys give no commands."""
