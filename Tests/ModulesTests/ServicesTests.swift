@@ -29,6 +29,7 @@ import Testing
                 == disco.union([
                     "urn:xmpp:ping", "jabber:iq:roster", "msgoffline", "http://jabber.org/protocol/offline",
                     "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last", "jabber:iq:private", "vcard-temp",
+                    "urn:xmpp:carbons:2", "urn:xmpp:carbons:rules:0",
                 ]))
     }
 

@@ -243,7 +243,7 @@ import XMPPServer
         let server = try await TestServer(
             standardModules, hosts: ["example.org", "example.net"])
         try await server.reload(Self.configs()) { config in
-            config.hosts[0].modules.removeAll { ["messages", "offline"].contains($0.name) }
+            config.hosts[0].modules.removeAll { ["messages", "offline", "carbons"].contains($0.name) }
         }
         let romeo = try server.login("romeo@example.org/orchard")
         romeo.inbox = []
