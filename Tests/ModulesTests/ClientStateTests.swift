@@ -238,11 +238,12 @@ import XMPPServer
         #expect(cast.got() == ["chat", "chat"])
         cast.say(
             cast.juliet, "<message to='romeo@example.org/phone' type='headline'><x xmlns='urn:example'/></message>")
+        cast.say(cast.juliet, "<message to='romeo@example.org/phone' type='chat'><thread>1</thread></message>")
         cast.say(cast.juliet, Self.state("composing"))
         cast.say(cast.juliet, "<presence to='romeo@example.org/phone'/>")
         cast.say(cast.juliet, Self.state("gone"))
         cast.say(cast.phone, Self.active)
-        #expect(cast.phone.inbox.map { $0.elements.first?.name } == ["x", "delay", "gone"])
+        #expect(cast.phone.inbox.map { $0.elements.first?.name } == ["x", "thread", "delay", "gone"])
         await cast.server.stop()
     }
 

@@ -100,7 +100,6 @@ final class ClientSession: Session {
     func end(_ ending: Ending) {
         guard !hasEnded else { return }
         hasEnded = true
-        heldBack = nil
         let transport = transport
         self.transport = nil
         for (_, handler) in table?.closed ?? [] { handler(self) }
