@@ -59,7 +59,7 @@ final class ResultRenderer {
         }
         output.append("</forwarded></result></message>")
         guard let tree = output.withBytes({ try? reader.read($0) }) else { return nil }
-        return Stanza(trusted: tree).asNotice()
+        return Stanza(trusted: tree).asNotice(.urgent)
     }
 
     private func bytes(_ write: (XMLWriter) -> Void) -> [UInt8] {

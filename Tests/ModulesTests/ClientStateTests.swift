@@ -263,6 +263,18 @@ import XMPPServer
         await cast.server.stop()
     }
 
+    @Test func `what an inactive client asks its archive for does not wait`() async throws {
+        let cast = try await Cast(archivingModules)
+        cast.say(cast.juliet, message(to: "romeo@example.org", "Hi"))
+        cast.say(cast.juliet, Self.status("one"))
+        cast.phone.inbox = []
+        cast.say(cast.phone, "<iq type='set' id='1'><query xmlns='urn:xmpp:mam:2'/></iq>")
+        #expect(cast.phone.inbox.map(\.name) == ["presence", "message", "iq"])
+        #expect(cast.phone.inbox.first { $0.name == "message" }?.elements.map(\.name) == ["result"])
+        #expect(await cast.server.status("csi_held") == 1)
+        await cast.server.stop()
+    }
+
     // MARK: How it comes
 
     @Test func `BUGS-NEXT C4: what waited says since when, what did not wait says nothing`() async throws {
