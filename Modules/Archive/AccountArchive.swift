@@ -46,9 +46,15 @@ final class AccountArchive: Weighed {
         for item in ready { item.work() }
     }
 
+    /// Requests that wait.
+    private static let mostWaiting = 64
+
     /// Calls `work` with the newest id so far, when no row up to that one can be added any more: what is read up to
     /// there has no gap that would be filled behind the client's back.
-    func whenSettled(_ work: @escaping (Int64) -> Void) {
+    ///
+    /// - Throws: `resource-constraint` when too many wait already.
+    func whenSettled(_ work: @escaping (Int64) -> Void) throws(StanzaError) {
+        guard waiting.count < Self.mostWaiting else { throw .resourceConstraint.saying("too many requests wait") }
         let last = lastID
         guard let first = open.first, first <= last else { return work(last) }
         waiting.append((last, { work(last) }))

@@ -39,21 +39,21 @@ struct ArchiveQueries {
         var pages = 0
         account.forEachSession { pages += $0.state[RunningPages.self]?.count ?? 0 }
         guard pages < Self.most else { throw .resourceConstraint.saying("wait for the answers to other queries") }
-        session.state.obtain(RunningPages.self) { RunningPages() }.count += 1
         let page = ArchivePage(
             wish, owner, to: session, as: renderer.results(of: account.address, queryID: wish.queryID)
         ) { [weak session] result in
             session?.state[RunningPages.self]?.count -= 1
             responder.answer(result)
         }
-        archive.whenSettled { page.read(upTo: $0) }
+        try archive.whenSettled { page.read(upTo: $0) }
+        session.state.obtain(RunningPages.self) { RunningPages() }.count += 1
     }
 
     /// XEP-0313 §5.
     private func metadata(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
         let (account, owner, archive) = try open(request)
         let storage = account.kernel.storage
-        archive.whenSettled { _ in
+        try archive.whenSettled { _ in
             storage.read([owner]) { snapshot throws(StorageError) in
                 try snapshot.archiveExtent(AccountArchive.store, owner)
             } then: { result in

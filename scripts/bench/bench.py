@@ -110,7 +110,8 @@ class Bench:
 
     def measure(self, run):
         """The run for every server, turn by turn, so that a slow minute of the machine is everybody's."""
-        names = [name for name in self.subjects if name != "relay" or run.on_relay]
+        names = [name for name in self.subjects
+                 if (name != "relay" or run.on_relay) and (name in ("relay", "martlet") or not run.modules)]
         samples = {name: [] for name in names}
         for turn in range(self.repeat if run.repeats else 1):
             for name in names:
@@ -118,7 +119,8 @@ class Bench:
                     continue
                 server = self.servers[name]
                 try:
-                    if run.fresh or server.process is None or server.process.poll() is not None:
+                    has_others = name == "martlet" and server.enable(run.modules)
+                    if run.fresh or has_others or server.process is None or server.process.poll() is not None:
                         server.restart()
                 except BenchError as error:
                     self.complain(str(error))

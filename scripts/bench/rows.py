@@ -41,6 +41,8 @@ class Run:
     users: int = field(default=0)
     # What --only may call all of its rows.
     group: Optional[str] = None
+    # What Martlet has beside its usual modules; the peers are not asked.
+    modules: tuple = ()
     # It has Martlet's core in itself and needs no server.
     alone: bool = False
 
@@ -49,9 +51,14 @@ PER_MESSAGE = "server_cpu_us_per_message"
 CHAT_100 = "chat-100"
 
 
-def chat(key, title, users, seconds, budget, *options, tls=False, on_relay=False):
+# Those that change what is delivered: on in the config that `setup` makes.
+DELIVERY = ("mam", "carbons", "csi", "blocking", "privacy", "reports")
+
+
+def chat(key, title, users, seconds, budget, *options, tls=False, on_relay=False, modules=()):
     arguments = ["chat", "--users", str(users), "--seconds", f"{seconds:g}", *options]
-    return Run(arguments, [Row(key, title, PER_MESSAGE, "µs", budget)], tls=tls, on_relay=on_relay, users=users)
+    return Run(arguments, [Row(key, title, PER_MESSAGE, "µs", budget)], tls=tls, on_relay=on_relay, users=users,
+               modules=modules)
 
 
 def runs(seconds, quick):
@@ -70,6 +77,11 @@ def runs(seconds, quick):
         chat("chat-tls", "same, 100 users, TLS", 100, seconds, Budget(2.2, CHAT_100), "--tls", "direct", tls=True),
         chat("chat-sm", "same, 100 users, stream management, <r/> per message", 100, seconds,
              Budget(2.2, CHAT_100), "--sm"),
+        chat("chat-archived", "same, archived for both", 100, seconds, Budget(5, CHAT_100), "--sm", modules=("mam",)),
+        chat("chat-all", "same, TLS, the config that setup makes", 100, seconds, Budget(7, CHAT_100), "--sm",
+             "--tls", "direct", tls=True, modules=DELIVERY),
+        chat("chat-unasked", "1:1 message without stream management, archived", 100, seconds, Budget(5, CHAT_100),
+             modules=("mam",)),
         Run(["open", "--users", "100", "--rate", str(rate), "--seconds", f"{seconds:g}"],
             [Row("open", f"open loop, {rate:,} messages/s", PER_MESSAGE, "µs", Budget(1.6, "open")),
              Row("open-p50", "… latency p50", "p50_us", "µs"),

@@ -189,7 +189,8 @@ modules:
 
 
 class Martlet(Server):
-    """The release binary with all of its modules on, its database on disk."""
+    """The release binary, its database on disk: all modules but those that change what is delivered, unless a run has
+    them."""
 
     name = "martlet"
 
@@ -217,6 +218,17 @@ class Martlet(Server):
 
     def command(self):
         return [self.binary, "serve", "-c", self.config]
+
+    def enable(self, modules):
+        """Has these modules as well from its next start on; true: they are others than before."""
+        with open(self.config) as config:
+            text = config.read()
+        start = text.index("modules:\n")
+        base = MARTLET_CONFIG[MARTLET_CONFIG.index("modules:\n"):].format()
+        changed = text[:start] + base + "".join(f"  {module}: {{}}\n" for module in modules)
+        with open(self.config, "w") as config:
+            config.write(changed)
+        return changed != text
 
     def serve_hosts(self, count):
         """Goes over to so many hosts, all of one config."""
