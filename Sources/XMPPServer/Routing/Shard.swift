@@ -116,7 +116,8 @@ final class Shard: Kernel, MailReceiver, TimerTarget, @unchecked Sendable {
         for negotiation in Array(negotiations.values) { negotiation.worldChanged() }
         for account in Array(accounts.values) { account.worldChanged() }
         endModules(of: old)
-        begin(Chores(next, of: self))
+        // The first world is there before the loop runs: `start` begins its chores.
+        if chores != nil { begin(Chores(next, of: self)) }
         for (address, waiting) in homeless { reroute(waiting, to: address) }
     }
 
