@@ -20,10 +20,8 @@ func target(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target 
 
 /// One folder of Modules/, one target, one module: it sees ModuleKit and nothing else of ours.
 let moduleNames = [
-    "Archive", "Carbons", "ClientState", "Disco", "Last", "Messages", "Offline", "Ping", "Presence", "Private",
-    "Register",
-    "Roster", "Time", "VCard",
-    "Version",
+    "Archive", "Blocking", "Carbons", "ClientState", "Disco", "Last", "Messages", "Offline", "Ping", "Presence",
+    "Privacy", "Private", "Register", "Reports", "Roster", "Time", "VCard", "Version",
 ]
 let modules = moduleNames.map {
     Target.target(name: $0, dependencies: ["ModuleKit"], path: "Modules/\($0)", swiftSettings: settings)

@@ -73,6 +73,7 @@ public struct CarbonsModule: Module {
         let copy = Self.wrapped(stanza.element, of: stanza, as: "received", by: account)
         return send(copy, of: stanza, with: from.bare, copied, account) { session in
             !destination.reaches(session, stanza) && session.address != from
+                && account.rules(for: session)?.refuses(.message, from) != true
         }
     }
 

@@ -24,7 +24,7 @@ public struct LastModule: Module {
             try LastSeen.read(of: account, responder)
         }
         // XEP-0012 §5: a client is not even asked by who may not see its presence.
-        host.arriving.add(.admit, on: .iq.of(.get).with(.lastActivity)) { event in
+        host.arriving.add(.admit, on: .iq.of(.get).with(.lastActivity), after: ["blocking", "privacy"]) { event in
             let stanza = event.envelope.stanza
             guard stanza.to?.isBare == false, let from = stanza.from,
                 stanza.payload?.isNamed("query", .lastActivity) == true

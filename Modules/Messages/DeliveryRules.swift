@@ -34,30 +34,30 @@ struct DeliveryRules: MessageService {
     private func bare(_ message: Stanza, _ account: any Account) -> MessageDestination {
         switch message.type {
         case .groupchat, .error: return .nowhere
-        case .headline: return .sessions(interested(account))
+        case .headline: return .sessions(takers(message, account))
         default: break
         }
         // What waits already goes first.
         if account.isSpooling { return .away }
-        let sessions = best(of: account)
+        let sessions = best(takers(message, account))
         return sessions.isEmpty ? .away : .sessions(sessions)
     }
 
-    private func interested(_ account: any Account) -> [any Session] {
+    /// Those that take messages for the account, without those whose rules refuse this one (XEP-0016 §2.2).
+    private func takers(_ message: Stanza, _ account: any Account) -> [any Session] {
+        let sender = account.hasRules ? message.from : nil
         var found: [any Session] = []
-        account.forEachSession { if $0.isInterested { found.append($0) } }
+        account.forEachSession { session in
+            guard session.isInterested else { return }
+            if let sender, account.rules(for: session)?.refuses(.message, sender) == true { return }
+            found.append(session)
+        }
         return found
     }
 
     /// The most available: every session of the highest priority that is not negative (§8.5.2.1.1).
-    private func best(of account: any Account) -> [any Session] {
-        var found: [any Session] = []
-        account.forEachSession { session in
-            guard session.isInterested else { return }
-            if let first = found.first, session.priority < first.priority { return }
-            if let first = found.first, session.priority > first.priority { found.removeAll() }
-            found.append(session)
-        }
-        return found
+    private func best(_ takers: [any Session]) -> [any Session] {
+        guard takers.count > 1, let most = takers.map(\.priority).max() else { return takers }
+        return takers.filter { $0.priority == most }
     }
 }

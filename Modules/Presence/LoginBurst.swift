@@ -82,7 +82,8 @@ final class LoginBurst {
             return min(room, resources.count)
         case .contacts(let last):
             let portion = contacts.subscriptions(of: account, after: last, most: room)
-            for contact in portion {
+            let rules = account.rules(for: session)
+            for contact in portion where rules?.hides(contact) != true {
                 // From the full address, so that the answer need not go to every session.
                 account.kernel.route(Envelope(probe.with(from: session.address, to: JID(contact))))
             }

@@ -22,7 +22,9 @@ struct PresenceBroadcast {
 
     private func send(_ stanza: Stanza, from session: any Session) {
         let account = session.account
+        let rules = account.rules(for: session)
         contacts.forEachSubscriber(of: account) { contact in
+            guard rules?.refuses(.presenceOut, JID(contact)) != true else { return }
             account.kernel.route(Envelope(stanza.with(from: session.address, to: JID(contact))))
         }
         // RFC 6121 §4.2.2: the account's own sessions, this one included.
@@ -68,7 +70,8 @@ struct PresenceBroadcast {
         var hasAnswered = false
         account.forEachSession { session in
             guard to.isBare || to.resource == session.address.resource,
-                mayKnow && session.isAvailable || session.state[DirectedPresence.self]?.reaches(from) == true
+                mayKnow && session.isAvailable || session.state[DirectedPresence.self]?.reaches(from) == true,
+                account.rules(for: session)?.refuses(.presenceOut, from) != true
             else { return }
             hasAnswered = true
             let presence = mayKnow && to.isBare ? session.presence : nil

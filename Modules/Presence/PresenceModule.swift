@@ -25,7 +25,7 @@ public struct PresenceModule: Module {
     public func install(on host: inout HostBuilder) {
         guard let contacts = host.find((any ContactService).self) else { return }
         let size = options.size
-        host.received.add(.admit, on: .presence) { event in limit(&event, size) }
+        host.received.add(.admit, on: .presence, after: ["blocking", "privacy"]) { event in limit(&event, size) }
         let broadcast = PresenceBroadcast(contacts: contacts)
         let subscriptions = Subscriptions(contacts: contacts)
         host.received.add(.deliver, on: .presence) { event in
@@ -53,6 +53,7 @@ public struct PresenceModule: Module {
             }
             return .handled
         }
+        host.provide((any PresenceService).self, RuleChanges(contacts: contacts))
         host.accountRemoved.add { account in subscriptions.takeLeave(account) }
         host.closed.add { session in
             broadcast.leave(session)

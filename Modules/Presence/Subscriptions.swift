@@ -89,20 +89,25 @@ struct Subscriptions {
 
     private func sendPresence(of account: any Account, to contact: BareJID) {
         account.forEachSession { session in
-            guard let presence = session.presence else { return }
+            guard let presence = session.presence, isVisible(session, to: contact) else { return }
             account.kernel.route(Envelope(presence.with(from: session.address, to: JID(contact))))
         }
     }
 
     private func sendUnavailable(of account: any Account, to contact: BareJID) {
         account.forEachSession { session in
-            guard session.isAvailable else { return }
+            guard session.isAvailable, isVisible(session, to: contact) else { return }
             // §4.6.1: what becomes of a subscription goes before what was sent directly.
             session.state[DirectedPresence.self]?.forget(contact)
             var gone = Element("presence", .client)
             gone[attribute: "type"] = "unavailable"
             account.kernel.route(Envelope(Stanza(gone).with(from: session.address, to: JID(contact))))
         }
+    }
+
+    /// Whom the rules keep from seeing it was told so before.
+    private func isVisible(_ session: any Session, to contact: BareJID) -> Bool {
+        session.account.rules(for: session)?.refuses(.presenceOut, JID(contact)) != true
     }
 
     private func subscribed(by account: any Account, to contact: BareJID) -> Stanza {

@@ -30,6 +30,15 @@ struct Contacts: ContactService {
         roster(of: account)?.forEach(.asking, body)
     }
 
+    func groups(of contact: BareJID, for account: any Account) -> [String] {
+        guard let item = roster(of: account)?[contact], !item.isHidden else { return [] }
+        return item.groups
+    }
+
+    func hasGroup(_ name: String, on account: any Account) -> Bool {
+        roster(of: account)?.items.contains { !$0.isHidden && $0.groups.contains(name) } ?? false
+    }
+
     func isInterested(_ session: any Session) -> Bool { session.state[RosterInterest.self] != nil }
 
     func subscriptions(of account: any Account, after contact: BareJID?, most: Int) -> [BareJID] {

@@ -134,7 +134,9 @@ struct RosterEdit {
     /// While the contact may still see it (RFC 6121 §3.2.2).
     private func sendUnavailable(_ account: any Account) {
         account.forEachSession { session in
-            guard session.isAvailable else { return }
+            // Whom the rules keep from seeing it was told so before.
+            guard session.isAvailable, account.rules(for: session)?.refuses(.presenceOut, JID(contact)) != true
+            else { return }
             var gone = Element("presence", .client)
             gone[attribute: "type"] = "unavailable"
             account.kernel.route(Envelope(Stanza(gone).with(from: session.address, to: JID(contact))))

@@ -41,7 +41,8 @@ public struct RosterModule: Module {
         host.loadAccount(Roster.self) { snapshot, owner throws(StorageError) in
             Moved(Roster(of: owner, in: epoch, rows: try snapshot.entries(Self.store, owner)))
         }
-        host.received.add(.admit, on: .iq.of(.get, .set).with(.roster)) { event in
+        // The rules have an answer that reaches the client whatever they say.
+        host.received.add(.admit, on: .iq.of(.get, .set).with(.roster), after: ["blocking", "privacy"]) { event in
             mayAsk(event.envelope.stanza, event.session.address.bare)
         }
         host.iq(.get, .roster, "query", at: [.account], from: .ownAccount, answering: .inOrder) {
@@ -69,28 +70,13 @@ public struct RosterModule: Module {
         return .reject(.forbidden)
     }
 
-    /// A roster of more bytes is answered with when the client has read what was sent to it before, and the loop has
-    /// looked after others.
-    private static let longest = 16 << 10
-
     /// RFC 6121 §2.1.3, §2.2 and §2.6.
     private func get(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
         // An anonymous account has no contacts; clients ask all the same, and some end when they are refused.
         if request.account?.isTemporary == true { return responder.answer(.success(Element("query", .roster))) }
         guard let roster = request.account?.state[Roster.self] else { throw .itemNotFound }
         guard request.payload.firstElement == nil else { throw .badRequest }
-        guard let session = request.session, roster.extent.bytes > Self.longest else {
-            return answer(request, roster, responder)
-        }
-        var isFirst = true
-        session.paced {
-            if isFirst {
-                isFirst = false
-                return true
-            }
-            answer(request, roster, responder)
-            return false
-        }
+        request.atPace(bytes: roster.extent.bytes) { answer(request, roster, responder) }
     }
 
     private func answer(_ request: IQRequest, _ roster: Roster, _ responder: IQResponder) {

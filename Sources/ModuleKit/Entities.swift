@@ -84,6 +84,9 @@ public protocol Account: AnyObject {
     /// session has it. Does nothing when another session is being served.
     func drain(to session: any Session)
 
+    /// Keeps what the account lets pass. Nil where no module has rules; see `rules(for:)`.
+    var ruleKeeper: RuleKeeper? { get }
+
     /// The messages that wait, for modules that show them. Nil where no module keeps any.
     var mailbox: (any Mailbox)? { get }
 

@@ -90,6 +90,23 @@ public struct IQRequest {
     }
 }
 
+extension IQRequest {
+    /// Calls `answer`: at once if it will be short, else when the client has read what was sent to it before and the
+    /// loop has looked after others.
+    public func atPace(bytes: Int, _ answer: @escaping () -> Void) {
+        guard let session, bytes > 16 << 10 else { return answer() }
+        var isFirst = true
+        session.paced {
+            if isFirst {
+                isFirst = false
+                return true
+            }
+            answer()
+            return false
+        }
+    }
+}
+
 /// Answers one request, from any thread, once; the second answer is ignored. Dropped without an answer it answers
 /// `internal-server-error`: no request stays unanswered.
 public final class IQResponder: Sendable {

@@ -49,6 +49,11 @@ public struct Interest: Hashable, Sendable {
         Interest(kinds: kinds, types: types.reduce(0) { $0 | 1 << $1.rawValue }, namespaces: namespaces)
     }
 
+    /// All types but these.
+    public func except(_ types: Stanza.StanzaType...) -> Interest {
+        Interest(kinds: kinds, types: types.reduce(self.types) { $0 & ~(1 << $1.rawValue) }, namespaces: namespaces)
+    }
+
     /// Only with a payload in one of these namespaces.
     public func with(_ namespaces: Namespace...) -> Interest {
         Interest(kinds: kinds, types: types, namespaces: namespaces.reduce(0) { $0 | $1.bit })

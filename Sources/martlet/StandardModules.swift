@@ -1,4 +1,5 @@
 import Archive
+import Blocking
 import Carbons
 import ClientState
 import Disco
@@ -8,8 +9,10 @@ import ModuleKit
 import Offline
 import Ping
 import Presence
+import Privacy
 import Private
 import Register
+import Reports
 import Roster
 import Time
 import VCard
@@ -20,8 +23,8 @@ import XMPPServer
 enum StandardModules {
     static let all: [any Module.Type] = [
         RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
-        DiscoModule.self,
-        PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
+        BlockingModule.self, PrivacyModule.self, ReportsModule.self, DiscoModule.self, PingModule.self,
+        VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
         RegisterModule.self, CarbonsModule.self, ClientStateModule.self,
     ]
 

@@ -1,4 +1,5 @@
 import Archive
+import Blocking
 import Carbons
 import ClientState
 import Disco
@@ -9,7 +10,9 @@ import ModuleTesting
 import Offline
 import Ping
 import Presence
+import Privacy
 import Private
+import Reports
 import Roster
 import Time
 import VCard
@@ -17,9 +20,9 @@ import Version
 
 /// What most servers have, without those that change what is delivered.
 let standardModules: [any Module.Type] = [
-    RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, DiscoModule.self, PingModule.self,
-    VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
-    CarbonsModule.self, ClientStateModule.self,
+    RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, BlockingModule.self,
+    PrivacyModule.self, ReportsModule.self, DiscoModule.self, PingModule.self, VersionModule.self, TimeModule.self,
+    LastModule.self, PrivateModule.self, VCardModule.self, CarbonsModule.self, ClientStateModule.self,
 ]
 
 /// The same with an archive.

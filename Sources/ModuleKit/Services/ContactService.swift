@@ -14,6 +14,10 @@ public protocol ContactService: Sendable {
     func subscriptions(of account: any Account, after contact: BareJID?, most: Int) -> [BareJID]
     /// Contacts whose presence the account has asked for and who have not answered.
     func forEachRequested(by account: any Account, _ body: (BareJID) -> Void)
+    /// The groups of the roster that the contact is in (RFC 6121 §2.1.2.2).
+    func groups(of contact: BareJID, for account: any Account) -> [String]
+    /// True when some contact is in this group.
+    func hasGroup(_ name: String, on account: any Account) -> Bool
     /// True when this session asked for the roster (RFC 6121 §2.2: an interested resource).
     func isInterested(_ session: any Session) -> Bool
 

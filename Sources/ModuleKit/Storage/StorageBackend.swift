@@ -11,6 +11,8 @@ public struct OwnerID: Hashable, Sendable, Comparable, CustomStringConvertible {
 
     /// No account has this number, and no row.
     public static let nobody = OwnerID(0)
+    /// The server itself: no account has this number, and rows of it belong to none.
+    public static let server = OwnerID(-1)
 
     public static func < (left: OwnerID, right: OwnerID) -> Bool { left.rawValue < right.rawValue }
     public var description: String { String(rawValue) }

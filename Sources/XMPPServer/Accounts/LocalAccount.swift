@@ -67,6 +67,7 @@ final class LocalAccount: Account {
     }
 
     var kernel: any Kernel { shard }
+    var ruleKeeper: RuleKeeper? { table?.ruleKeeper }
 
     // MARK: Becoming resident
 

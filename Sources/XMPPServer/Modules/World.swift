@@ -33,6 +33,7 @@ final class HostTable {
     let domains: [DomainBuilder]
     let commands: [Command]
     let contacts: (any ContactService)?
+    let ruleKeeper: RuleKeeper?
 
     init(_ builder: HostBuilder, modules: Set<String>, problems: inout [String]) {
         self.modules = modules
@@ -62,6 +63,7 @@ final class HostTable {
         domains = builder.domains
         commands = builder.commands
         contacts = builder.find((any ContactService).self)
+        ruleKeeper = builder.find(RuleKeeper.self)
     }
 
     private static func elements(_ handlers: [ElementHandler], _ problems: inout [String]) -> [ElementHandler] {

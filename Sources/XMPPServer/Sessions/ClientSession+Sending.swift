@@ -21,7 +21,7 @@ extension ClientSession {
     /// Sends a stanza that other sessions may hold as well, or that has a row in the spool.
     func send(_ delivery: Delivery) {
         guard !hasEnded else { return settle(delivery) }
-        guard let stanza = passed(delivery.stanza) else { return }
+        guard let stanza = passed(delivery.stanza, refused: { drop(delivery) }) else { return }
         if let heldBack {
             if waits(delivery, stanza, in: heldBack) { return }
             guard !hasEnded else { return settle(delivery) }
@@ -74,12 +74,24 @@ extension ClientSession {
     }
 
     /// The stanza as the modules let it through.
-    private func passed(_ stanza: Stanza) -> Stanza? {
+    private func passed(_ stanza: Stanza, refused: () -> Void = {}) -> Stanza? {
         guard let table else { return nil }
         guard table.sending.wants(stanza) else { return stanza }
         var event = Sending(session: self, stanza: stanza)
-        guard case .next = table.sending.run(&event, stanza) else { return nil }
-        return event.stanza
+        switch table.sending.run(&event, stanza) {
+        case .next: return event.stanza
+        case .handled: return nil
+        case .reject:
+            refused()
+            return nil
+        }
+    }
+
+    /// A message that has been waiting was refused: it waits no longer.
+    private func drop(_ delivery: Delivery) {
+        guard delivery.row != 0, delivery.holders == 0, !delivery.isDelivered else { return }
+        delivery.isDelivered = true
+        localAccount.existingSpool?.delete([delivery.row])
     }
 
     func write(_ stanza: Stanza, receipt: Receipt?) {

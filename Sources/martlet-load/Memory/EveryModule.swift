@@ -1,4 +1,5 @@
 import Archive
+import Blocking
 import Disco
 import Last
 import Messages
@@ -6,7 +7,9 @@ import ModuleKit
 import Offline
 import Ping
 import Presence
+import Privacy
 import Private
+import Reports
 import Roster
 import Time
 import VCard
@@ -17,8 +20,8 @@ import XMPPServer
 enum EveryModule {
     static let types: [any Module.Type] = [
         RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
-        DiscoModule.self,
-        PingModule.self, VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
+        BlockingModule.self, PrivacyModule.self, ReportsModule.self, DiscoModule.self, PingModule.self,
+        VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
     ]
 
     /// A config for one host, as the file would give it.
