@@ -436,3 +436,37 @@ def test_line_26_the_archive_up_to_the_presence_and_what_comes_then_is_everythin
             await reader.close()
 
     asyncio.run(scene())
+
+
+# -- a disk that is slow
+
+
+@pytest.fixture
+def slow(fresh, monkeypatch):
+    """A server each of whose syncs takes up to three seconds."""
+    monkeypatch.setenv("MARTLET_TEST_VFS", "dropunsynced")
+    monkeypatch.setenv("MARTLET_TEST_SYNC_MS", "3000")
+    return fresh.start()
+
+
+def test_line_37_a_slow_disk_holds_up_acknowledgements_and_no_delivery(slow):
+    """And a page has what had come before it was asked for, or was sent, though the disk has not taken it yet."""
+
+    async def scene():
+        alice = await client_of(slow, "alice", "home").login(sm=True)
+        bob = await client_of(slow, "bob", "home").login()
+        await bob.available()
+        waited = 0
+        for number in range(6):
+            alice.send(f"<message to='{bob.jid}' type='chat' id='{number}'><body>{number}</body></message>")
+            alice.stream.write("<r xmlns='urn:xmpp:sm:3'/>")
+            assert (await bob.message()).get("id") == str(number)
+            waited += len(alice.sm.waiting) > 0
+            for client in (bob, alice):
+                page = await ask(client, query(), timeout=30)
+                assert page.bodies == [str(each) for each in range(number + 1)], (client.bare, page.bodies)
+            while any("<body" in each for each in alice.sm.waiting):
+                await alice.acknowledged(30)
+        assert waited, "no acknowledgement came after its delivery"
+
+    asyncio.run(scene())
