@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from support import martlet
+from support.archive import everything
 from support.rawclient import Client, Failure, condition, show
 
 pytestmark = pytest.mark.skipif(martlet.KIND != "martlet", reason="about martlet's own database")
@@ -52,6 +53,14 @@ async def fetch(server) -> list[int]:
     got = [int(e.get("id")) for e in bob.stream.events if e.tag.endswith("}message")]
     await bob.close()
     return got
+
+
+async def archived(server, user: str) -> list[int]:
+    """The numbers of the messages in an archive."""
+    client = await Client(server, user, "archivist", transport="plain").login()
+    numbers = [int(row.message.get("id")) for row in await everything(client)]
+    await client.close()
+    return numbers
 
 
 def test_line_37_killed_while_writing_ten_times(fresh):
@@ -257,7 +266,7 @@ def test_line_37_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk
     filler = fill(server)
     accepted: set[int] = set(range(10))
 
-    async def against_the_wall() -> list[str]:
+    async def against_the_wall() -> dict[int, str]:
         alice = await Client(server, "alice", "home", transport="plain").login(sm=True)
         numbers = list(range(100, 400))
         for number in numbers:
@@ -268,15 +277,16 @@ def test_line_37_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk
         except Failure:
             pass
         done = alice.sm.acknowledged
-        refused = {e.get("id"): show(e) for e in alice.stream.events if getattr(e, "attrib", {}).get("type") == "error"}
-        accepted.update(n for n in numbers[:done] if str(n) not in refused)
+        refused = {int(e.get("id")): show(e) for e in alice.stream.events
+                   if getattr(e, "attrib", {}).get("type") == "error"}
+        accepted.update(n for n in numbers[:done] if n not in refused)
         alice.cut()
-        return list(refused.values())
+        return refused
 
     refused = asyncio.run(against_the_wall())
     assert server.running, f"it died:\n{server.tail()}"
     assert len(accepted) < 310, "the disk was not full"
-    assert all("resource-constraint" in error for error in refused), refused[:3]
+    assert all("resource-constraint" in error for error in refused.values()), list(refused.values())[:3]
 
     async def still_talks():
         """Online to online needs no disk."""
@@ -299,6 +309,11 @@ def test_line_37_a_full_disk_refuses_what_it_cannot_keep_and_recovers(small_disk
     assert not missing, f"{len(missing)} acknowledged messages are lost, e.g. {sorted(missing)[:5]}"
     assert 1000 in got
     assert [n for n in got if n < 1000] == sorted(n for n in got if n < 1000)
+    for user in ("alice", "bob"):
+        kept = asyncio.run(archived(server, user))
+        assert not accepted - set(kept), f"the archive of {user} lacks {sorted(accepted - set(kept))[:5]}"
+        assert not set(refused) & set(kept), f"the archive of {user} has what was refused"
+        assert kept == sorted(set(kept))
 
 
 def test_line_37_a_read_only_disk_is_refused_with_a_reason(small_disk):
