@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import copy
 import re
 import textwrap
 import xml.etree.ElementTree as ET
@@ -19,6 +20,7 @@ from .rawclient import Client, Closed, Ended, Failure, condition, show
 TRANSPORTS = ("starttls", "direct", "plain")
 ACTOR = r"(?P<who>[a-z]+(?:/[\w.]+)?(?:#\d)?)"
 MENTIONED = r"(?:\band (?=[a-z]+ are contacts)|\bfor (?=[a-z]+:)|\bto (?=[a-z]+$))([a-z]+)"
+ARCHIVE_ID = qname("urn:xmpp:sid:0", "stanza-id")
 STRANGERS = {"stranger", "nobody"}
 SCENE_LIMIT = 60.0
 
@@ -200,6 +202,16 @@ class Play:
             if self.wanted(who, event):
                 return event
 
+    def difference(self, who: str, pattern: ET.Element, event: ET.Element) -> str | None:
+        """Why a stanza is not what was expected. The id that the actor's own archive gave it is passed over, unless the
+        pattern speaks of such ids."""
+        if not any(each.tag == ARCHIVE_ID for each in pattern.iter()):
+            event = copy.deepcopy(event)
+            for id in event.findall(ARCHIVE_ID):
+                if id.get("by") == self.client(who).bare:
+                    event.remove(id)
+        return match.difference(pattern, event, self.captured)
+
     def expect_quiet(self, who: str, client: Client) -> None:
         if client.stream is None:
             return
@@ -325,7 +337,7 @@ class Play:
             event = await self.next(who, show(pattern))
             if not isinstance(event, ET.Element):
                 raise Failure(f"expected {show(pattern)}, got {show(event)}")
-            if reason := match.difference(pattern, event, self.captured):
+            if reason := self.difference(who, pattern, event):
                 raise Failure(f"{reason}\n  expected {show(pattern)}\n  got      {show(event)}")
 
     @step(r"A receives in any order:")
@@ -334,7 +346,7 @@ class Play:
         while patterns:
             event = await self.next(who, f"any of {[show(each) for each in patterns]}")
             for pattern in patterns:
-                if isinstance(event, ET.Element) and match.difference(pattern, event, self.captured) is None:
+                if isinstance(event, ET.Element) and self.difference(who, pattern, event) is None:
                     patterns.remove(pattern)
                     break
             else:
@@ -346,7 +358,7 @@ class Play:
         await self.settle()
         events = self.client(who).stream.events
         for event in [each for each in events if self.wanted(who, each) and isinstance(each, ET.Element)]:
-            if any(match.difference(pattern, event, self.captured) is None for pattern in self.patterns()):
+            if any(self.difference(who, pattern, event) is None for pattern in self.patterns()):
                 events.remove(event)
                 return
 
