@@ -14,7 +14,8 @@ public struct ReportsModule: Module {
             limits = ReportQueue.Limits(
                 all: section.int(
                     "limit", default: 1000, in: 1...100_000,
-                    "Most reports that wait, of all hosts. Further ones are dropped; the address is blocked all the same."),
+                    "Most reports that wait, of all hosts. Further ones are dropped; the address is blocked all the same."
+                ),
                 each: section.int("per_account", default: 20, in: 1...10_000, "Most of them of one account."),
                 text: section.bytes(
                     "text", default: 4 << 10, in: 256...(64 << 10), "Bytes of a report's text that are kept."))

@@ -11,8 +11,9 @@ struct Martlet: AsyncParsableCommand {
         abstract: "An XMPP server.",
         version: version,
         subcommands: [
-            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, Status.self, Modules.self,
-            Reload.self, BackUp.self, Restore.self, Stop.self, DescribeConfig.self,
+            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, ReportsCommand.self,
+            Status.self,
+            Modules.self, Reload.self, BackUp.self, Restore.self, Stop.self, DescribeConfig.self,
         ])
 
     static let version = Build.version

@@ -144,7 +144,8 @@ import XMPPServer
         server.storage.set(.stalled)
         say(
             juliet,
-            "<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='romeo@example.org'/></block></iq>", server
+            "<iq type='set' id='b'><block xmlns='urn:xmpp:blocking'><item jid='romeo@example.org'/></block></iq>",
+            server
         )
         say(romeo, message(to: "juliet@example.org/balcony", "Hi", type: "headline"), server)
         #expect(juliet.takeBodies() == ["Hi"])
@@ -234,7 +235,10 @@ import XMPPServer
         // Answers that nobody asked for, with every payload there is, are nobody's (BUGS-NEXT C10).
         for type in ["result", "error"] {
             for (_, name, namespace) in routes {
-                say(romeo, "<iq type='\(type)' id='r' to='juliet@example.org/balcony'><\(name) xmlns='\(namespace)'/></iq>", server)
+                say(
+                    romeo,
+                    "<iq type='\(type)' id='r' to='juliet@example.org/balcony'><\(name) xmlns='\(namespace)'/></iq>",
+                    server)
                 say(juliet, "<iq type='\(type)' id='r'><\(name) xmlns='\(namespace)'/></iq>", server)
                 say(juliet, "<iq type='\(type)' id='r' to='example.org'><\(name) xmlns='\(namespace)'/></iq>", server)
             }
@@ -245,7 +249,8 @@ import XMPPServer
     }
 
     /// Every request that some module answers for accounts, as `martlet modules --pipeline` lists them.
-    private func accountRoutes(of server: TestServer) async throws -> [(type: String, name: String, namespace: String)] {
+    private func accountRoutes(of server: TestServer) async throws -> [(type: String, name: String, namespace: String)]
+    {
         let running = server.server
         let output = await server.pump {
             try? await running.run("modules", CommandInput(arguments: ["pipeline": "true"]))
@@ -385,14 +390,16 @@ import XMPPServer
 
     // MARK: Presence
 
-    @Test func `the blocked see the account go, and see it again when they are unblocked (BUGS-NEXT C7)`() async throws {
+    @Test func `the blocked see the account go, and see it again when they are unblocked (BUGS-NEXT C7)`() async throws
+    {
         let server = try await TestServer(standardModules)
         let (romeo, juliet) = try pair(server)
         let chamber = try server.login("juliet@example.org/chamber")
         let stranger = try server.login("mercutio@example.org/square")
         for client in [romeo, juliet, chamber, stranger] { client.inbox = [] }
         try juliet.block(server, "romeo@example.org", "mercutio@example.org")
-        #expect(romeo.presences() == ["unavailable juliet@example.org/balcony", "unavailable juliet@example.org/chamber"])
+        #expect(
+            romeo.presences() == ["unavailable juliet@example.org/balcony", "unavailable juliet@example.org/chamber"])
         #expect(stranger.inbox.isEmpty)
         // To her clients he has gone.
         for client in [juliet, chamber] { #expect(client.presences() == ["unavailable romeo@example.org"]) }

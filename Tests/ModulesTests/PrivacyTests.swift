@@ -61,7 +61,8 @@ import XMPPServer
         try juliet.ask(server, "set", Self.query("<active name='private'/>"))
         let chamber = try server.login("juliet@example.org/chamber")
         func names(_ client: TestClient) throws -> [String] {
-            try client.ask(server, "get", Self.query(""))?.elements.map { "\($0.name) \($0[attribute: "name"] ?? "")" } ?? []
+            try client.ask(server, "get", Self.query(""))?.elements.map { "\($0.name) \($0[attribute: "name"] ?? "")" }
+                ?? []
         }
         let lists = ["list private", "list public", "list special"]
         #expect(try names(juliet) == ["active private", "default public"] + lists)
@@ -115,7 +116,9 @@ import XMPPServer
         #expect(
             refusal("<list name='l'><item action='deny' order='1'/><item action='allow' order='1'/></list>")
                 == "bad-request")
-        #expect(refusal("<list name='\(String(repeating: "n", count: 256))'><item action='deny' order='1'/></list>") == "not-acceptable")
+        #expect(
+            refusal("<list name='\(String(repeating: "n", count: 256))'><item action='deny' order='1'/></list>")
+                == "not-acceptable")
         #expect(refusal("<list name='l'/>") == "item-not-found")
         #expect(refusal("<active name='l'/>") == "item-not-found")
         #expect(refusal("<default name='l'/>") == "item-not-found")
@@ -323,7 +326,8 @@ import XMPPServer
         func edit(_ kind: String?) throws {
             romeo.inbox = []
             juliet.inbox = []
-            let item = kind.map { "<item action='deny' order='1'><\($0)/></item>" } ?? "<item action='allow' order='1'/>"
+            let item =
+                kind.map { "<item action='deny' order='1'><\($0)/></item>" } ?? "<item action='allow' order='1'/>"
             try juliet.setList(server, "l", item)
         }
         try edit(nil)

@@ -18,7 +18,8 @@ import Testing
                 .subscription(PrivacyItem.Subscription.allCases[Int(generator.next() % 4)])
             default: .address(JID(addresses[Int(generator.next() % UInt64(addresses.count))])!)
             }
-        let kinds = generator.next() % 3 == 0 ? PrivacyItem.Kinds.all : .init(rawValue: UInt8(generator.next() % 31) + 1)
+        let kinds =
+            generator.next() % 3 == 0 ? PrivacyItem.Kinds.all : .init(rawValue: UInt8(generator.next() % 31) + 1)
         return PrivacyItem(
             order: UInt32(order), subject, isDenial: generator.next() % 2 == 0, kinds: kinds)
     }
@@ -81,7 +82,9 @@ import Testing
             // Only where an item ends may it be cut.
             #expect(items == nil || items?.count == 1, "\(length)")
         }
-        for text in ["x\0a*\0\0", "1\0b*\0\0", "1\0a?\0\0", "1\0a*z\0\0", "1\0a@\0@\0", "1\0as\0all\0", "4294967296\0a*\0\0"] {
+        for text in [
+            "x\0a*\0\0", "1\0b*\0\0", "1\0a?\0\0", "1\0a*z\0\0", "1\0a@\0@\0", "1\0as\0all\0", "4294967296\0a*\0\0",
+        ] {
             #expect(PrivacyItem.items(stored: Array(text.utf8)) == nil)
         }
     }
