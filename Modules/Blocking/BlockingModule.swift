@@ -6,18 +6,23 @@ public import ModuleKit
 /// themselves are obeyed elsewhere (`HostBuilder.keepRules`).
 public struct BlockingModule: Module {
     public static let info = ModuleInfo(
-        "blocking", [.xep(191, version: "1.3")], wants: [(any ContactService).self, (any PresenceService).self],
-        provides: [BlockingService.self])
+        "blocking", [.xep(191, version: "1.3")], provides: [BlockingService.self])
 
     public struct Options: ModuleOptions {
         var limit: Int
         var bytes: Int
+        /// Nil: as much as they like.
+        var firstContact: Int?
 
         public init(from section: inout ConfigSection) {
             limit = section.int("limit", default: 2000, in: 10...100_000, "Most addresses on one account's blocklist.")
             bytes = section.bytes(
                 "bytes", default: 256 << 10, in: (4 << 10)...(16 << 20),
                 "Most bytes of one account's blocklist and privacy lists together.")
+            firstContact = section.int(
+                "first_contact", in: 1...100,
+                "Messages that a stranger may send to an account until it answers. Strangers have no subscription in the "
+                    + "roster, and the account has never sent them anything. Unless set, as many as they like.")
         }
     }
 
@@ -33,6 +38,13 @@ public struct BlockingModule: Module {
         let service = BlockingService()
         host.provide(BlockingService.self, service)
         keeper.watch { change in tell(change, keeper) }
+        if let limit = options.firstContact {
+            let first = FirstContact(limit: limit, contacts: keeper.contacts)
+            host.loadAccount(Strangers.self, Strangers.read)
+            let said = Interest(kinds: Interest.message.kinds | Interest.presence.kinds).except(.error)
+            host.received.add(.admit, on: said) { event in first.sent(&event) }
+            host.arriving.add(.admit, on: .message) { event in first.arrived(&event) }
+        }
         host.iq(.get, .blocking, "blocklist", at: [.account], from: .ownAccount, answering: .inOrder) {
             request, responder throws(StanzaError) in
             get(request, keeper, responder)

@@ -4,8 +4,7 @@ public import ModuleKit
 ///
 /// This module shows and changes the lists; they are obeyed elsewhere (`HostBuilder.keepRules`).
 public struct PrivacyModule: Module {
-    public static let info = ModuleInfo(
-        "privacy", [.xep(16, version: "1.7")], wants: [(any ContactService).self, (any PresenceService).self])
+    public static let info = ModuleInfo("privacy", [.xep(16, version: "1.7")])
 
     public struct Options: ModuleOptions {
         var limits: ListLimits

@@ -29,7 +29,8 @@ import Testing
                 == disco.union([
                     "urn:xmpp:ping", "jabber:iq:roster", "msgoffline", "http://jabber.org/protocol/offline",
                     "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last", "jabber:iq:private", "vcard-temp",
-                    "urn:xmpp:carbons:2", "urn:xmpp:carbons:rules:0",
+                    "urn:xmpp:carbons:2", "urn:xmpp:carbons:rules:0", "urn:xmpp:blocking", "jabber:iq:privacy",
+                    "urn:xmpp:reporting:1",
                 ]))
     }
 
