@@ -23,11 +23,27 @@ final class AccountArchive: Weighed {
 
     var byteCount: Int { 96 + open.count * 8 + (preferences?.byteCount ?? 0) }
 
-    /// The id of the next row. Nil: there are no more.
+    /// Bits of an id that nobody can guess (XEP-0313 §3); above them stands the millisecond.
+    private static let secretBits: Int64 = 20
+
+    /// The id of the next row: above the last one, and of this millisecond while the clock goes on, so that an id is
+    /// not given twice when the last row is gone. Nil: there are no more.
     func makeID(at now: Timestamp) -> Int64? {
-        guard let id = RowID.next(after: lastID, at: now) else { return nil }
-        lastID = id
-        return id
+        let secret = Int64.random(in: 1..<1 << Self.secretBits)
+        // Later years count on from the last id.
+        let time = min(max(now.milliseconds, 0), 1 << 42) << Self.secretBits
+        guard lastID < .max - secret else { return nil }
+        lastID = max(lastID, time) + secret
+        return lastID
+    }
+
+    /// XEP-0313 §6: only its owner asks; others are told the same whether there is the account or not.
+    static func of(_ request: IQRequest) throws(StanzaError) -> (any Account, OwnerID, AccountArchive) {
+        guard let account = request.account, request.stanza.from?.bare == account.address else { throw .forbidden }
+        guard let owner = account.owner, let archive = account.state[AccountArchive.self] else {
+            throw .featureNotImplemented.saying("there is no archive")
+        }
+        return (account, owner, archive)
     }
 
     // MARK: Rows on their way

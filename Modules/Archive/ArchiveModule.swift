@@ -48,7 +48,8 @@ public struct ArchiveModule: Module {
     }
 
     public func install(on host: inout HostBuilder) {
-        host.feature(.archive, at: [.account])
+        // COMPAT(profanity 0.13, 2026-11): it looks at the host.
+        host.feature(.archive, at: [.account, .host])
         host.feature("urn:xmpp:mam:2#extended", at: [.account])
         host.feature("urn:xmpp:mam:2#groupchat-field", at: [.account])
         host.feature(.stanzaID, at: [.account])

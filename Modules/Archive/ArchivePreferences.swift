@@ -98,20 +98,18 @@ struct PreferenceRequests {
     let habit: ArchivePreferences.Habit
 
     func install(on host: inout HostBuilder) {
-        host.iq(.get, .archive, "prefs", at: [.account], from: .ownAccount) { request in
-            (request.account?.state[AccountArchive.self]?.preferences ?? ArchivePreferences(habit)).element
+        host.iqForAnybody(.get, .archive, "prefs") { request, responder throws(StanzaError) in
+            let (_, _, archive) = try AccountArchive.of(request)
+            responder.answer(.success((archive.preferences ?? ArchivePreferences(habit)).element))
         }
-        host.iq(.set, .archive, "prefs", at: [.account], from: .ownAccount, answering: .inOrder) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.set, .archive, "prefs") { request, responder throws(StanzaError) in
             try set(request, responder)
         }
     }
 
     /// They hold as soon as they are on disk.
     private func set(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
-        guard let account = request.account, let owner = account.owner,
-            let archive = account.state[AccountArchive.self]
-        else { throw .notAllowed }
+        let (account, owner, archive) = try AccountArchive.of(request)
         let preferences = try ArchivePreferences(request.payload)
         account.kernel.submit(
             [preferences.stored(for: owner)], bytes: preferences.byteCount, chargedTo: account.address

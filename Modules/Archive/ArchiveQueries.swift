@@ -10,30 +10,23 @@ struct ArchiveQueries {
     func install(on host: inout HostBuilder) {
         let renderer = ResultRenderer()
         // A page is sent as its client takes it, which can be slow: what comes behind it does not wait.
-        host.iq(.set, .archive, "query", at: [.account], from: .ownAccount, answering: .independent) {
-            request, responder throws(StanzaError) in
+        host.iqForAnybody(.set, .archive, "query", answering: .independent) { request, responder throws(StanzaError) in
             try query(request, responder, renderer)
         }
-        host.iq(.get, .archive, "query", at: [.account], from: .ownAccount) { _ in
-            Element("query", .archive, [:], ArchiveFilter.form)
+        host.iqForAnybody(.get, .archive, "query") { request, responder throws(StanzaError) in
+            _ = try AccountArchive.of(request)
+            responder.answer(.success(Element("query", .archive, [:], ArchiveFilter.form)))
         }
-        host.iq(.get, .archive, "metadata", at: [.account], from: .ownAccount, answering: .independent) {
+        host.iqForAnybody(.get, .archive, "metadata", answering: .independent) {
             request, responder throws(StanzaError) in
             try metadata(request, responder)
         }
     }
 
-    private func open(_ request: IQRequest) throws(StanzaError) -> (any Account, OwnerID, AccountArchive) {
-        guard let account = request.account, let owner = account.owner,
-            let archive = account.state[AccountArchive.self]
-        else { throw .featureNotImplemented.saying("there is no archive") }
-        return (account, owner, archive)
-    }
-
     private func query(
         _ request: IQRequest, _ responder: IQResponder, _ renderer: ResultRenderer
     ) throws(StanzaError) {
-        let (account, owner, archive) = try open(request)
+        let (account, owner, archive) = try AccountArchive.of(request)
         guard let session = request.session else { throw .serviceUnavailable }
         let wish = try ArchiveWish(request.payload, of: account.address, most: page)
         var pages = 0
@@ -51,7 +44,7 @@ struct ArchiveQueries {
 
     /// XEP-0313 §5.
     private func metadata(_ request: IQRequest, _ responder: IQResponder) throws(StanzaError) {
-        let (account, owner, archive) = try open(request)
+        let (account, owner, archive) = try AccountArchive.of(request)
         let storage = account.kernel.storage
         try archive.whenSettled { _ in
             storage.read([owner]) { snapshot throws(StorageError) in

@@ -7,8 +7,10 @@ internal import ModuleKit
 final class ArchiveSweeper {
     /// Between two steps of a round.
     private static let rest = Duration.milliseconds(250)
-    /// From the start of the server, or the end of a round, to the next one.
+    /// From the end of a round to the next one.
     private static let pause = Duration.seconds(3600)
+    /// From the start of the server to the first one.
+    private static let first = Duration.seconds(300)
     /// Accounts that one step looks at.
     private static let accounts = 100
     /// Rows that one step drops.
@@ -27,7 +29,7 @@ final class ArchiveSweeper {
     private let hosts: [String]
     private let expired: Counter
     private var round: Round?
-    private var next: Duration = pause
+    private var next: Duration = first
     private var isBusy = false
 
     init(_ retention: ArchiveModule.Retention, _ hosts: [String], expired: Counter) {

@@ -6,6 +6,7 @@ struct DeliveryRules: MessageService {
     /// (§8.5.3.2.1); one of a group chat is for a resource or for nobody (§8.5.2.1.1).
     static func isForNobody(_ message: Stanza, _ account: any Account) -> Bool {
         guard let resource = message.to?.resource else { return false }
+        if message.type == .chat { return false }
         if message.type == .groupchat { return resource.isEmpty || account.session(resource) == nil }
         guard !resource.isEmpty, account.session(resource) == nil else { return false }
         return message.classification.storage != .vanish

@@ -8,10 +8,16 @@ public struct MessagesModule: Module {
     public init(_ options: NoOptions, in host: HostContext) {}
 
     public func install(on host: inout HostBuilder) {
-        host.arriving.add(.resolve, on: .message.of(.normal, .groupchat)) { event in
-            DeliveryRules.isForNobody(event.envelope.stanza, event.account) ? .reject(.serviceUnavailable) : .next
-        }
         let rules = DeliveryRules()
+        host.arriving.add(.resolve, on: .message.of(.chat, .normal, .groupchat)) { event in
+            let (stanza, account) = (event.envelope.stanza, event.account)
+            if DeliveryRules.isForNobody(stanza, account) { return .reject(.serviceUnavailable) }
+            guard account.isSpoolFull, stanza.classification.storage == .keep,
+                case .away = rules.destination(of: stanza, for: account)
+            else { return .next }
+            account.awaitRoom(event.envelope)
+            return .handled
+        }
         host.provide((any MessageService).self, rules)
         host.arriving.add(.deliver, on: .message) { event in
             let account = event.account

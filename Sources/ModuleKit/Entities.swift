@@ -84,6 +84,11 @@ public protocol Account: AnyObject {
     /// session has it. Does nothing when another session is being served.
     func drain(to session: any Session)
 
+    /// There is no room for another message that would have to wait.
+    var isSpoolFull: Bool { get }
+    /// Takes the envelope. It arrives once more when there is room; if there is none to be had, it goes back.
+    func awaitRoom(_ envelope: Envelope)
+
     /// Keeps what the account lets pass. Nil where no module has rules; see `rules(for:)`.
     var ruleKeeper: RuleKeeper? { get }
 

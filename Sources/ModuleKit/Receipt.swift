@@ -1,4 +1,3 @@
-internal import Synchronization
 public import XMPPCore
 
 /// Names a session from anywhere: on which loop it lives, and which one it is there. Stays valid as a name when the
@@ -43,21 +42,14 @@ public final class Receipt: Sendable {
 
     public let name: Name
     private let sink: any ReceiptSink
-    private let isClosed = Atomic<Bool>(false)
 
     public init(_ kind: Name.Kind, of session: SessionRef, sequence: UInt64, to sink: any ReceiptSink) {
         name = Name(session: session, sequence: sequence, kind: kind)
         self.sink = sink
     }
 
-    /// Closes it though others hold it still: the stanza is on disk for good, whatever becomes of its delivery.
-    public func close() {
-        guard !isClosed.exchange(true, ordering: .acquiringAndReleasing) else { return }
-        sink.closed(name)
-    }
-
     deinit {
-        if !isClosed.load(ordering: .acquiring) { sink.closed(name) }
+        sink.closed(name)
     }
 }
 

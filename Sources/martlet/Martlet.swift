@@ -11,7 +11,8 @@ struct Martlet: AsyncParsableCommand {
         abstract: "An XMPP server.",
         version: version,
         subcommands: [
-            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, ReportsCommand.self,
+            Serve.self, Check.self, SetUp.self, Accounts.self, Sessions.self, Kick.self, ArchiveCommand.self,
+            ReportsCommand.self,
             Status.self,
             Modules.self, Reload.self, BackUp.self, Restore.self, Stop.self, DescribeConfig.self,
         ])

@@ -76,6 +76,27 @@ import Testing
         await server.stop()
     }
 
+    @Test func `a message for which there is no room goes back and is in no archive (BUGS-NEXT A4)`() async throws {
+        let server = try await TestServer(
+            archivingModules, config: ["offline": options(["limit": "2", "expiry": "1h"])])
+        let romeo = try server.login("romeo@example.org/orchard")
+        for number in 0..<4 { romeo.send(message(to: "juliet@example.org", "\(number)", id: "\(number)")) }
+        server.settle()
+        let refused = romeo.inbox.filter { $0[attribute: "type"] == "error" }.compactMap { $0[attribute: "id"] }
+        #expect(refused == ["2", "3"])
+        #expect(romeo.archive(server).bodies == ["0", "1"])
+        // Those that wait have expired: now there is room.
+        server.advance(by: .hours(2))
+        romeo.inbox = []
+        for number in 4..<6 { romeo.send(message(to: "juliet@example.org", "\(number)", id: "\(number)")) }
+        server.settle()
+        try romeo.expectNo()
+        let juliet = try server.login("juliet@example.org/balcony")
+        #expect(juliet.takeBodies() == ["4", "5"])
+        #expect(juliet.archive(server).bodies == ["0", "1", "4", "5"])
+        await server.stop()
+    }
+
     @Test func `a message to oneself is recorded once, and found with one's own address (XEP-0313 §4.1.1)`()
         async throws
     {
@@ -179,7 +200,7 @@ import Testing
         ] {
             let known = romeo.refusal(server, type, payload, to: "juliet@example.org")
             #expect(known == romeo.refusal(server, type, payload, to: "nobody@example.org"))
-            #expect(known == "service-unavailable")
+            #expect(known == "forbidden")
         }
         await server.stop()
     }

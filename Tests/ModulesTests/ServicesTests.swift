@@ -30,6 +30,7 @@ import Testing
                     "urn:xmpp:ping", "jabber:iq:roster", "msgoffline", "http://jabber.org/protocol/offline",
                     "jabber:iq:version", "urn:xmpp:time", "jabber:iq:last", "jabber:iq:private", "vcard-temp",
                     "urn:xmpp:carbons:2", "urn:xmpp:carbons:rules:0", "urn:xmpp:blocking", "jabber:iq:privacy",
+                    "urn:xmpp:reporting:1", "urn:xmpp:blocking", "jabber:iq:privacy",
                     "urn:xmpp:reporting:1",
                 ]))
     }

@@ -109,9 +109,12 @@ final class AccountSpool: @unchecked Sendable {
         leftovers.isEmpty ? keepIfRoom(envelope) : keepBehindLeftovers(envelope)
     }
 
+    /// No other message is kept before some are gone, or it is known whether some have expired.
+    var isFull: Bool { freeCount >= limit || !room.waiting.isEmpty }
+
     func keepIfRoom(_ envelope: Envelope) {
         // A full spool refuses before anything waits for the disk. What sessions have does not count.
-        guard freeCount < limit, room.waiting.isEmpty else {
+        guard !isFull else {
             return makeRoom { [self] isThere in
                 if isThere, freeCount < limit {
                     keepNow(envelope)

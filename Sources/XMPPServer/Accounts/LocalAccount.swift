@@ -333,6 +333,21 @@ final class LocalAccount: Account {
         spool.keep(envelope)
     }
 
+    var isSpoolFull: Bool {
+        guard let storedSpool, table?.spoolPolicy != nil else { return false }
+        return storedSpool.isFull
+    }
+
+    func awaitRoom(_ envelope: Envelope) {
+        guard let storedSpool else { return arrive(envelope) }
+        storedSpool.makeRoom { [self] isThere in
+            // Behind those that waited as long.
+            shard.loop.defer_ { [self] in
+                isThere && !storedSpool.isFull ? arrive(envelope) : shard.bounce(envelope, .serviceUnavailable)
+            }
+        }
+    }
+
     var mailbox: (any Mailbox)? { spool }
 
     func drain(to session: any Session) {

@@ -165,7 +165,10 @@ extension Stanza {
         case (.message, _): classification.storage == .keep
         case (.presence, .subscribe), (.presence, .subscribed), (.presence, .unsubscribe), (.presence, .unsubscribed):
             true
-        case (.iq, .set): to.map { $0 == JID(account) || $0.local.isEmpty && $0.domain == account.domain } ?? true
+        case (.iq, .set):
+            // A query of an archive changes nothing, and its answer can take as long as its client likes.
+            namespaces & Namespace.archive.bit == 0 || root.first("query", .archive) == nil
+                ? to.map { $0 == JID(account) || $0.local.isEmpty && $0.domain == account.domain } ?? true : false
         default: false
         }
     }
