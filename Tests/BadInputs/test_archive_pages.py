@@ -330,6 +330,7 @@ def test_line_28_a_page_that_nobody_comes_back_for_is_dropped(server, two):
 # -- queries while messages flow
 
 
+@pytest.mark.config({"modules": {"offline": {"limit": 5000}}})
 @pytest.mark.parametrize("size", [1, 7, 100])
 def test_line_26_who_pages_while_others_write_has_everything_once_and_in_order(server, two, size):
     """Two write to the reader, who writes too; what is there when all are done is what the pages brought."""
