@@ -161,5 +161,6 @@ if ProcessInfo.processInfo.environment["MARTLET_FUZZ"] == "1" {
         fuzz("Config", ["ConfigReading", "XMPPServer", "ModuleKit"]),
         fuzz("Forms", ["XMPPCore", "XML"]),
         fuzz("Proxy", ["ProxyReading", "ModuleKit"]),
+        fuzz("Privacy", ["Privacy", "ModuleKit", "XMPPCore", "XML"]),
     ]
 }

@@ -49,12 +49,12 @@ struct Blocklist {
     }
 
     /// A name for the list that the blocklist makes where there is none.
-    static func freeName(in book: RuleBook) -> String {
-        var name = "blocklist"
+    static func freeName(in book: RuleBook) -> ExactString {
+        var name = ExactString("blocklist")
         var number = 1
         while book.lists[name] != nil {
             number += 1
-            name = "blocklist-\(number)"
+            name = ExactString("blocklist-\(number)")
         }
         return name
     }

@@ -33,7 +33,8 @@ struct ListChange {
     }
 
     /// §2.6, §2.7: the whole list, whoever uses it.
-    private func replace(_ name: String, _ items: [PrivacyItem], _ book: RuleBook) throws(StanzaError) -> RuleEdit {
+    private func replace(_ name: ExactString, _ items: [PrivacyItem], _ book: RuleBook) throws(StanzaError) -> RuleEdit
+    {
         let old = book.lists[name]
         guard items.count <= max(limits.items, old?.items.count ?? 0) else {
             throw .resourceConstraint.saying("the list is too long")
@@ -54,14 +55,14 @@ struct ListChange {
     }
 
     /// §2.8.
-    private func remove(_ name: String, _ book: RuleBook) throws(StanzaError) -> RuleEdit {
+    private func remove(_ name: ExactString, _ book: RuleBook) throws(StanzaError) -> RuleEdit {
         guard book.lists[name] != nil else { throw .itemNotFound }
         guard !others({ ($0.state[ActiveList.self]?.name ?? book.defaultName) == name }) else { throw .conflict }
         return RuleEdit(lists: [name: nil], choice: book.defaultName == name ? .none : .same)
     }
 
     /// §2.5.
-    private func setDefault(_ name: String?, _ book: RuleBook) throws(StanzaError) -> RuleEdit? {
+    private func setDefault(_ name: ExactString?, _ book: RuleBook) throws(StanzaError) -> RuleEdit? {
         if let name, book.lists[name] == nil { throw .itemNotFound }
         guard name != book.defaultName else { return nil }
         // Whoever has chosen no list is held to this one.

@@ -4,12 +4,12 @@ internal import ModuleKit
 enum ListRequest: Equatable {
     // Get.
     case names
-    case list(String)
+    case list(ExactString)
     // Set; nil: none.
-    case activate(String?)
-    case setDefault(String?)
-    case replace(String, [PrivacyItem])
-    case remove(String)
+    case activate(ExactString?)
+    case setDefault(ExactString?)
+    case replace(ExactString, [PrivacyItem])
+    case remove(ExactString)
 
     /// - Throws: `bad-request` for more or something else than one can ask, `jid-malformed`, `not-acceptable` for a name
     ///   that is too long.
@@ -22,8 +22,10 @@ enum ListRequest: Equatable {
         }
         // §2.1, §2.3: one thing at a time.
         guard children.next() == nil else { throw .badRequest }
-        let name = child.attribute("name")
-        guard (name?.utf8.count ?? 0) <= Self.longestName else { throw .notAcceptable.saying("the name is too long") }
+        let name = child.attribute("name").map { ExactString($0) }
+        guard (name?.string.utf8.count ?? 0) <= Self.longestName else {
+            throw .notAcceptable.saying("the name is too long")
+        }
         if child.isNamed("list", .privacy) {
             guard let name else { throw .badRequest }
             if isSet {

@@ -58,7 +58,7 @@ public struct PrivacyModule: Module {
         guard case .list(let name) = wanted else { return responder.answer(.success(names(book, request.session))) }
         guard let table = book?.lists[name] else { throw .itemNotFound }
         request.atPace(bytes: table.byteCount) {
-            var list = Element("list", .privacy, ["name": name])
+            var list = Element("list", .privacy, ["name": name.string])
             for item in table.items { list.append(item.element) }
             responder.answer(.success(Element("query", .privacy, [:], list)))
         }
@@ -66,7 +66,9 @@ public struct PrivacyModule: Module {
 
     private func names(_ book: RuleBook?, _ session: (any Session)?) -> Element {
         var query = Element("query", .privacy)
-        func add(_ element: String, _ name: String) { query.append(Element(element, .privacy, ["name": name])) }
+        func add(_ element: String, _ name: ExactString) {
+            query.append(Element(element, .privacy, ["name": name.string]))
+        }
         if let active = session?.state[ActiveList.self] { add("active", active.name) }
         if let name = book?.defaultName { add("default", name) }
         for name in book?.lists.keys.sorted() ?? [] { add("list", name) }
@@ -76,7 +78,7 @@ public struct PrivacyModule: Module {
     /// XEP-0016 §2.2: every connected client is told which list has changed.
     private func push(_ change: RuleChange) {
         for name in change.edit.lists.keys.sorted() {
-            let query = Element("query", .privacy, [:], Element("list", .privacy, ["name": name]))
+            let query = Element("query", .privacy, [:], Element("list", .privacy, ["name": name.string]))
             change.account.forEachSession { $0.push(query) }
         }
     }

@@ -36,7 +36,10 @@ struct Contacts: ContactService {
     }
 
     func hasGroup(_ name: String, on account: any Account) -> Bool {
-        roster(of: account)?.items.contains { !$0.isHidden && $0.groups.contains(name) } ?? false
+        let name = ExactString(name)
+        return roster(of: account)?.items.contains { item in
+            !item.isHidden && item.groups.contains { ExactString($0) == name }
+        } ?? false
     }
 
     func isInterested(_ session: any Session) -> Bool { session.state[RosterInterest.self] != nil }

@@ -166,6 +166,19 @@ import XMPPServer
         await server.stop()
     }
 
+    @Test func `two spellings of a name are two lists, also after a restart`() async throws {
+        let server = try await TestServer(standardModules)
+        let juliet = try server.login("juliet@example.org/balcony")
+        try juliet.setList(server, "\u{E1}", "<item action='deny' order='1'/>")
+        try juliet.setList(server, "a\u{301}", "<item action='allow' order='2'/>")
+        let next = try await TestServer(standardModules, memory: server.crash())
+        let again = try next.login("juliet@example.org/balcony")
+        #expect(try again.ask(next, "get", Self.query(""))?.elements.count == 2)
+        #expect(try again.list(next, "\u{E1}")?.elements.first?[attribute: "order"] == "1")
+        #expect(try again.list(next, "a\u{301}")?.elements.first?[attribute: "order"] == "2")
+        await next.stop()
+    }
+
     // MARK: What they do
 
     @Test func `groups and subscriptions are those of the roster when a stanza comes`() async throws {

@@ -4,8 +4,8 @@ internal import XMPPCore
 /// XEP-0191 is part of that list, so the two cannot disagree. On the account's loop.
 public final class RuleBook: Weighed {
     /// By name.
-    public private(set) var lists: [String: RuleTable] = [:]
-    public private(set) var defaultName: String?
+    public private(set) var lists: [ExactString: RuleTable] = [:]
+    public private(set) var defaultName: ExactString?
     /// Changes that wait for the one under way.
     private var waiting: [() -> Void] = []
     private var isBusy = false
@@ -18,10 +18,10 @@ public final class RuleBook: Weighed {
     init(rows: [(key: String, value: [UInt8])]) {
         for (key, value) in rows {
             if key == Self.defaultKey {
-                defaultName = String(decoding: value, as: UTF8.self)
+                defaultName = ExactString(String(decoding: value, as: UTF8.self))
             } else if key.utf8.starts(with: Self.listPrefix.utf8) {
                 let name = String(Substring(key.utf8.dropFirst(Self.listPrefix.utf8.count)))
-                lists[name] = PrivacyItem.items(stored: value).map { RuleTable($0) } ?? .closed
+                lists[ExactString(name)] = PrivacyItem.items(stored: value).map { RuleTable($0) } ?? .closed
             }
         }
         // A list that should hold and is not there holds back everything.
@@ -34,7 +34,7 @@ public final class RuleBook: Weighed {
         Moved(RuleBook(rows: try snapshot.entries(store, owner)))
     }
 
-    public var byteCount: Int { lists.reduce(64) { $0 + 64 + $1.key.utf8.count + $1.value.byteCount } }
+    public var byteCount: Int { lists.reduce(64) { $0 + 64 + $1.key.string.utf8.count + $1.value.byteCount } }
 
     public var defaultTable: RuleTable? { defaultName.flatMap { lists[$0] } }
 
@@ -58,7 +58,7 @@ public final class RuleBook: Weighed {
     /// The rows of a change.
     func mutations(_ edit: RuleEdit, _ owner: OwnerID) -> [Mutation] {
         var mutations = edit.lists.map { name, items -> Mutation in
-            let key = Self.listPrefix + name
+            let key = Self.listPrefix + name.string
             return items.map { .put(Self.store, owner, key: key, value: PrivacyItem.stored($0)) }
                 ?? .delete(Self.store, owner, key: key)
         }
@@ -66,7 +66,7 @@ public final class RuleBook: Weighed {
         case .same: break
         case .none: mutations.append(.delete(Self.store, owner, key: Self.defaultKey))
         case .list(let name):
-            mutations.append(.put(Self.store, owner, key: Self.defaultKey, value: Array(name.utf8)))
+            mutations.append(.put(Self.store, owner, key: Self.defaultKey, value: Array(name.string.utf8)))
         }
         return mutations + edit.rows
     }
@@ -82,7 +82,9 @@ public final class RuleBook: Weighed {
 
     /// Bytes of all lists as they are stored, once this is done.
     public func storedBytes(after edit: RuleEdit) -> Int {
-        func size(_ name: String, _ items: [PrivacyItem]) -> Int { name.utf8.count + PrivacyItem.stored(items).count }
+        func size(_ name: ExactString, _ items: [PrivacyItem]) -> Int {
+            name.string.utf8.count + PrivacyItem.stored(items).count
+        }
         let kept = lists.filter { edit.lists[$0.key] == nil }.reduce(0) { $0 + size($1.key, $1.value.items) }
         return edit.lists.reduce(kept) { $0 + ($1.value.map { [name = $1.key] in size(name, $0) } ?? 0) }
     }
@@ -94,18 +96,18 @@ public struct RuleEdit: Sendable {
     public enum Choice: Hashable, Sendable {
         case same
         case none
-        case list(String)
+        case list(ExactString)
     }
 
     /// The lists that change, by name; nil: the list goes.
-    public var lists: [String: [PrivacyItem]?]
+    public var lists: [ExactString: [PrivacyItem]?]
     public var choice: Choice
     /// Everything that was blocked is so no longer, at one word (XEP-0191 §3.5).
     public var unblocksAll = false
     /// Rows of others that belong in the batch.
     public var rows: [Mutation] = []
 
-    public init(lists: [String: [PrivacyItem]?] = [:], choice: Choice = .same) {
+    public init(lists: [ExactString: [PrivacyItem]?] = [:], choice: Choice = .same) {
         self.lists = lists
         self.choice = choice
     }
@@ -113,9 +115,9 @@ public struct RuleEdit: Sendable {
 
 /// The list that a session has chosen for itself (XEP-0016 §2.4); for as long as it lives, whatever is reloaded.
 public final class ActiveList {
-    public let name: String
+    public let name: ExactString
 
-    init(_ name: String) {
+    init(_ name: ExactString) {
         self.name = name
     }
 }

@@ -139,7 +139,7 @@ public final class RuleKeeper {
     /// once, and nothing is stored.
     ///
     /// - Throws: `item-not-found` if there is no such list.
-    public func activate(_ name: String?, for session: any Session) throws(StanzaError) {
+    public func activate(_ name: ExactString?, for session: any Session) throws(StanzaError) {
         let book = session.account.state[RuleBook.self]
         guard name.map({ book?.lists[$0] != nil }) ?? true else { throw .itemNotFound }
         whileChanging(session.account) { session.state[ActiveList.self] = name.map { ActiveList($0) } }

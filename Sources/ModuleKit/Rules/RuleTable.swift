@@ -24,7 +24,7 @@ public final class RuleTable: Sendable {
     public let byteCount: Int
     private let addresses: [JID: Places]
     private let domains: [String: Places]
-    private let groups: [String: Places]
+    private let groups: [ExactString: Places]
     private let subscriptions: [PrivacyItem.Subscription: Places]
     private let anybody: Places
 
@@ -32,7 +32,7 @@ public final class RuleTable: Sendable {
         let items = items.sorted { $0.order < $1.order }
         var addresses: [JID: Places] = [:]
         var domains: [String: Places] = [:]
-        var groups: [String: Places] = [:]
+        var groups: [ExactString: Places] = [:]
         var subscriptions: [PrivacyItem.Subscription: Places] = [:]
         var anybody = Self.nowhere
         for (index, item) in items.enumerated() {
@@ -44,7 +44,7 @@ public final class RuleTable: Sendable {
                 } else {
                     Self.note(index, item, &addresses[address, default: Self.nowhere])
                 }
-            case .group(let name): Self.note(index, item, &groups[name, default: Self.nowhere])
+            case .group(let name): Self.note(index, item, &groups[ExactString(name), default: Self.nowhere])
             case .subscription(let subscription):
                 Self.note(index, item, &subscriptions[subscription, default: Self.nowhere])
             }
@@ -88,7 +88,7 @@ public final class RuleTable: Sendable {
         if !subscriptions.isEmpty || !groups.isEmpty {
             let relation = relation()
             look(subscriptions[relation.subscription])
-            for group in relation.groups { look(groups[group]) }
+            for group in relation.groups { look(groups[ExactString(group)]) }
         }
         let place = Int(places[kind.rawValue])
         return place < items.count ? items[place] : nil
