@@ -11,11 +11,6 @@ import Testing
             standardModules, config: ["blocking": options(["first_contact": "\(limit)"])], accounts: accounts)
     }
 
-    private func say(_ client: TestClient, _ xml: String, _ server: TestServer) {
-        client.send(xml)
-        server.settle()
-    }
-
     @Test func `a stranger may say so much, and goes on when he is answered`() async throws {
         let server = try await server()
         let romeo = try server.login("romeo@example.org/orchard")

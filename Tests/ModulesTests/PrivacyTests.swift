@@ -5,11 +5,6 @@ import XMPPServer
 
 /// XEP-0016 with the rules behind it.
 @Suite struct PrivacyTests {
-    private func say(_ client: TestClient, _ xml: String, _ server: TestServer) {
-        client.send(xml)
-        server.settle()
-    }
-
     private func pair(_ server: TestServer) throws -> (romeo: TestClient, juliet: TestClient) {
         let pair = (try server.login("romeo@example.org/orchard"), try server.login("juliet@example.org/balcony"))
         server.befriend(pair.0, pair.1)

@@ -13,11 +13,6 @@ import Testing
         return pair
     }
 
-    private func say(_ client: TestClient, _ xml: String, _ server: TestServer) {
-        client.send(xml)
-        server.settle()
-    }
-
     @Test func `a client that asks hears of a contact what the server would`() async throws {
         let server = try await TestServer(standardModules)
         let (romeo, juliet) = try pair(server)

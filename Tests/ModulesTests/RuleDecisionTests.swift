@@ -4,11 +4,6 @@ import Testing
 
 /// BUGS-NEXT C9: what the rules refuse is neither kept, archived, copied nor pushed.
 @Suite struct RuleDecisionTests {
-    private func say(_ client: TestClient, _ xml: String, _ server: TestServer) {
-        client.send(xml)
-        server.settle()
-    }
-
     private func archived(_ client: TestClient, _ server: TestServer) throws -> [String] {
         client.inbox = []
         client.send("<iq type='set' id='q'><query xmlns='urn:xmpp:mam:2'/></iq>")

@@ -38,6 +38,12 @@ func message(to address: String, _ body: String, type: String = "chat", id: Stri
     "<message to='\(address)' type='\(type)' id='\(id)'><body>\(body)</body></message>"
 }
 
+/// Sends something and waits for what comes of it.
+func say(_ client: TestClient, _ xml: String, _ server: TestServer) {
+    client.send(xml)
+    server.settle()
+}
+
 extension TestServer {
     /// Two accounts that see each other's presence.
     func befriend(_ left: TestClient, _ right: TestClient) {
