@@ -20,17 +20,24 @@ struct ArchiveRecorder {
             let owner = account.owner, let archive = account.state[AccountArchive.self],
             wants(to, archive, account), let id = archive.makeID(at: account.kernel.wallClock)
         else { return .next }
-        let row = Mutation.archive(
-            AccountArchive.store, [(owner: owner, id: id, with: to.description)], stamp: account.kernel.wallClock,
-            stanza: stanza.stored)
+        let (stamp, reference) = (account.kernel.wallClock, (owner: owner, id: id, with: to.description))
+        func row(_ stanza: [UInt8]) -> Mutation {
+            .archive(AccountArchive.store, [reference], stamp: stamp, stanza: stanza)
+        }
+        let (sent, tombstone, mark) = (row(stanza.stored), row([]), ArchiveMark(id))
         archive.opened(id)
         let (home, held) = (account.kernel.home, Confined((account, archive, self)))
         let receipt = event.envelope.receipt
-        event.envelope.shared = SharedChange([row], archiveID: String(id)) { outcome in
+        event.envelope.shared = SharedChange([sent], mark: mark) { outcome in
             home.perform { kernel in
                 let (account, archive, recorder) = held.value
+                switch outcome {
                 // Its addressee keeps no archive here, and has not refused it.
-                if case .untaken = outcome { recorder.write(row, for: account, receipt, on: kernel) }
+                case .untaken: recorder.write(sent, for: account, receipt, on: kernel)
+                // A device that knows the id finds its place: an id that is gone is the end of the archive to some.
+                case .refused where mark.isTold: recorder.write(tombstone, for: account, receipt, on: kernel)
+                default: break
+                }
                 archive.closed(id)
             }
         }
@@ -55,7 +62,7 @@ struct ArchiveRecorder {
         else { return .next }
         var references = [(owner: owner, id: id, with: from.description)]
         var (stamp, bytes) = (account.kernel.wallClock, [UInt8]())
-        let shared = event.envelope.shared.flatMap { $0.archiveID == nil ? nil : $0 }
+        let shared = event.envelope.shared.flatMap { $0.mark == nil ? nil : $0 }
         if case .archive(_, let theirs, let since, let stanza)? = shared?.mutations.first {
             references = theirs + references
             (stamp, bytes) = (since, stanza)

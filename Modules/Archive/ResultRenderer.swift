@@ -49,6 +49,7 @@ final class ResultRenderer {
         output.append("'><forwarded xmlns='urn:xmpp:forward:0'><delay xmlns='urn:xmpp:delay' stamp='")
         output.append(raw: row.stamp.description)
         output.append("'/>")
+        // Of what was refused only the place is kept (XEP-0313 §3.2).
         if row.stanza.suffix(Self.endTag.count).elementsEqual(Self.endTag) {
             output.append(Array(row.stanza.dropLast(Self.endTag.count)))
             output.append(mark)

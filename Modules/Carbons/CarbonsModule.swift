@@ -97,7 +97,7 @@ public struct CarbonsModule: Module {
     /// know (XEP-0313 §3.4).
     private static func copied(_ envelope: Envelope, for account: any Account) -> Element {
         var element = envelope.stanza.element
-        if let id = envelope.shared?.archiveID {
+        if let id = envelope.shared?.mark?.tell() {
             element.append(Element("stanza-id", .stanzaID, ["by": account.address.description, "id": id]))
         }
         return element

@@ -22,18 +22,17 @@ public final class SharedChange: Sendable {
     }
 
     public let mutations: [Mutation]
-    /// The id of an archived stanza in its sender's archive, for what the sender's other devices are told. Nobody else
-    /// may know it (XEP-0313 §3.4).
-    public let archiveID: String?
+    /// Of a stanza that its sender archives.
+    public let mark: ArchiveMark?
     private let hasEnded = Atomic<Bool>(false)
     private let ended: @Sendable (Outcome) -> Void
 
     /// - Parameter ended: called once, on any thread.
     public init(
-        _ mutations: [Mutation], archiveID: String? = nil, ended: @escaping @Sendable (Outcome) -> Void
+        _ mutations: [Mutation], mark: ArchiveMark? = nil, ended: @escaping @Sendable (Outcome) -> Void
     ) {
         self.mutations = mutations
-        self.archiveID = archiveID
+        self.mark = mark
         self.ended = ended
     }
 
@@ -46,4 +45,23 @@ public final class SharedChange: Sendable {
     deinit {
         if !hasEnded.load(ordering: .acquiring) { ended(.untaken) }
     }
+}
+
+/// The id of a stanza in its sender's archive, while the stanza is on its way. Only the sender's own devices may know it
+/// (XEP-0313 §3.4).
+public final class ArchiveMark: Sendable {
+    private let id: String
+    private let told = Atomic<Bool>(false)
+
+    public init(_ id: Int64) {
+        self.id = String(id)
+    }
+
+    /// The id for one of the devices. From then on it may ask for what is behind the stanza, whatever becomes of that.
+    public func tell() -> String {
+        told.store(true, ordering: .relaxed)
+        return id
+    }
+
+    public var isTold: Bool { told.load(ordering: .relaxed) }
 }

@@ -97,6 +97,25 @@ import Testing
         await server.stop()
     }
 
+    @Test func `an id that another device was told stays, though its message was refused (BUGS-NEXT A7)`() async throws
+    {
+        let server = try await TestServer(archivingModules)
+        let romeo = try server.login("romeo@example.org/orchard")
+        let tablet = try server.login("romeo@example.org/tablet")
+        try tablet.ask(server, "set", "<enable xmlns='urn:xmpp:carbons:2'/>")
+        romeo.send(message(to: "nobody@example.org", "refused"))
+        server.settle()
+        let copy = try tablet.expect("<message>…</message>")
+        let sent = copy.first("sent", .carbons)?.first("forwarded", .forwarded)?.first("message", .client)
+        let id = try #require(sent?.archiveIDs(by: "romeo@example.org").first)
+        romeo.send(message(to: "juliet@example.org", "taken"))
+        server.settle()
+        #expect(romeo.archive(server, set: "<after>\(id)</after>").bodies == ["taken"])
+        let whole = romeo.archive(server)
+        #expect(whole.bodies == ["taken"] && whole.results.count == 2)
+        await server.stop()
+    }
+
     @Test func `a message to oneself is recorded once, and found with one's own address (XEP-0313 §4.1.1)`()
         async throws
     {
