@@ -4,7 +4,13 @@ public import ModuleKit
 ///
 /// This module shows and changes the lists; they are obeyed elsewhere (`HostBuilder.keepRules`).
 public struct PrivacyModule: Module {
-    public static let info = ModuleInfo("privacy", [.xep(16, version: "1.7")])
+    public static let info = ModuleInfo(
+        "privacy",
+        [
+            .xep(
+                16, version: "1.7",
+                missing: "Who is refused by a change of the roster alone keeps the last presence that was seen.")
+        ])
 
     public struct Options: ModuleOptions {
         var limits: ListLimits

@@ -6,8 +6,6 @@ import XMPPServer
 
 /// XEP-0191 with the rules behind it.
 @Suite struct BlockingTests {
-    private static let list = "<blocklist xmlns='urn:xmpp:blocking'/>"
-
     // MARK: The list
 
     @Test func `the list says what is blocked, and who asked for it hears of changes`() async throws {

@@ -27,6 +27,21 @@ extension StorageContract {
             try expect(try await subject.value("b", 1, "k"), equals: [3])
             try expect(try await subject.spoolIDs("a", 1), equals: [1])
         },
+        StorageCheck("rows of the server's own are no account's, and outlive every account") { subject in
+            let storage = subject.storage
+            _ = try await storage.submit([.put("a", .server, key: "k", value: [1])])
+            let made = try await storage.submit([
+                .createAccount(host: "h", local: "l", created: Timestamp(milliseconds: 0), credentials: [])
+            ])
+            guard case .owner(let owner) = made.first else { return try expect(made, equals: []) }
+            _ = try await storage.submit([.removeAccount(owner)])
+            _ = try await storage.submit([.put("a", .server, key: "l", value: [2])])
+            let keys = try await storage.read([.server]) { snapshot throws(StorageError) in
+                try snapshot.entries("a", .server).map(\.key)
+            }
+            try expect(keys, equals: ["k", "l"])
+            try expect(try await subject.value("a", owner.rawValue, "k"), equals: nil)
+        },
         StorageCheck("a large value comes back whole") { subject in
             let value = (0..<3_000_000).map { UInt8(truncatingIfNeeded: $0 &* 31) }
             _ = try await subject.storage.submit([.put("a", OwnerID(1), key: "k", value: value)])
