@@ -165,6 +165,10 @@ public final class Server: Sendable {
 
     /// Ends every session in order, keeps what they had not taken, lets modules stop, and waits for the disk.
     public func stop() async {
+        _ = await onEachShard { shard in shard.spillAll() }
+        await commitSoon()
+        // So that senders are told of what is on disk before they are told of the end.
+        for _ in 0..<3 { _ = await onEachShard { _ in } }
         _ = await onEachShard { shard in shard.stop() }
         // What the first round sent to other loops has arrived there when a second round has been everywhere.
         for _ in 0..<2 { _ = await onEachShard { _ in } }
@@ -176,6 +180,21 @@ public final class Server: Sendable {
         // A batch behind all others: when it is done, they are.
         _ = try? await storage.submit([])
         for _ in 0..<2 { _ = await onEachShard { _ in } }
+    }
+}
+
+private final class Flag: Sendable {
+    let value = Atomic<Bool>(false)
+}
+
+extension Server {
+    /// What is queued goes to disk, if the disk takes it within two seconds: a stop waits for nothing that can wait.
+    private func commitSoon() async {
+        let isDone = Flag()
+        storage.submit([]) { _ in isDone.value.store(true, ordering: .releasing) }
+        for _ in 0..<1000 where !isDone.value.load(ordering: .acquiring) {
+            try? await Task.sleep(for: .milliseconds(2))
+        }
     }
 }
 
@@ -201,6 +220,10 @@ private final class Refusal: StreamHandler {
 }
 
 extension Shard {
+    func spillAll() {
+        for session in Array(sessions.values) { session.spillAll() }
+    }
+
     func stop() {
         isStopping = true
         for session in Array(sessions.values) {

@@ -137,6 +137,7 @@ class Profanity(Terminal):
     async def open_with_history(self, other: str) -> None:
         """Opens the window of a contact anew, which is filled from the archive."""
         self.watching.cancel()
+        await self.type("/win 1")
         await self.type("/mam on")
         await self.shows("Message Archive Management enabled")
         await self.type("/close all")
