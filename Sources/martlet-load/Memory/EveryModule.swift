@@ -1,4 +1,3 @@
-import Archive
 import Blocking
 import Disco
 import Last
@@ -16,12 +15,13 @@ import VCard
 import Version
 import XMPPServer
 
-/// The server as it is by default: every usual module, without options.
+/// The server as it is by default, without options: every usual module but `mam`. An archive is the disk's work, and the
+/// store in memory copies all that it holds when a row is written while somebody reads.
 enum EveryModule {
     static let types: [any Module.Type] = [
-        RosterModule.self, PresenceModule.self, MessagesModule.self, ArchiveModule.self, OfflineModule.self,
-        BlockingModule.self, PrivacyModule.self, ReportsModule.self, DiscoModule.self, PingModule.self,
-        VersionModule.self, TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
+        RosterModule.self, PresenceModule.self, MessagesModule.self, OfflineModule.self, BlockingModule.self,
+        PrivacyModule.self, ReportsModule.self, DiscoModule.self, PingModule.self, VersionModule.self,
+        TimeModule.self, LastModule.self, PrivateModule.self, VCardModule.self,
     ]
 
     /// A config for one host, as the file would give it.
