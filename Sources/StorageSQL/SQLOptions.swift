@@ -65,6 +65,8 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
     case checkpointFailed(StorageError)
     /// The rows of removed accounts could not all be deleted. They stay invisible, and it is tried again.
     case removalFailed(StorageError)
+    /// The index of archives by peer is not built on; queries work without it, and more slowly.
+    case indexFailed(StorageError)
     /// Every row of a removed account is gone.
     case removed(OwnerID, rows: Int)
     /// Something failed while closing; what was acknowledged is in the database or its log.
@@ -79,6 +81,7 @@ public enum SQLReport: Hashable, Sendable, CustomStringConvertible {
         case .batchesSucceed(let failed): "batches succeed again, after \(failed) failed"
         case .overloaded: "too much waits for the disk: batches or reads are refused"
         case .checkpointFailed(let error): "checkpoint failed: \(error)"
+        case .indexFailed(let error): "indexing archives by peer failed: \(error)"
         case .removalFailed(let error): "deleting the rows of removed accounts failed: \(error)"
         case .removed(let owner, let rows): "deleted \(rows) rows of removed account \(owner)"
         case .closeFailed(let error): "close failed: \(error)"

@@ -185,7 +185,7 @@ final class WriterThread: @unchecked Sendable {
             try writer.indexPeers(limit: internals.index.step)
             lastIndexSucceeded = true
         } catch {
-            if lastIndexSucceeded { options.report(.removalFailed(error)) }
+            if lastIndexSucceeded { options.report(.indexFailed(error)) }
             lastIndexSucceeded = false
             lastGroup = monotonicNow()
         }

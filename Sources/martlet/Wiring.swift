@@ -52,7 +52,7 @@ extension SQLReport {
         switch self {
         case .recovered, .migrated, .batchesSucceed: .notice
         case .removed: .info
-        case .batchesFail, .overloaded, .checkpointFailed, .removalFailed, .closeFailed: .error
+        case .batchesFail, .overloaded, .checkpointFailed, .removalFailed, .indexFailed, .closeFailed: .error
         }
     }
 }
