@@ -1,6 +1,6 @@
 internal import ModuleKit
 
-/// What an operator does with one account's archive.
+/// The operator's commands for one account's archive.
 struct ArchiveCommands: Sendable {
     let storage: any StorageBackend
 

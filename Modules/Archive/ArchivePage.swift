@@ -31,7 +31,7 @@ final class ArchivePage {
         self.ended = ended
     }
 
-    /// What a storage thread brings.
+    /// The answer of a storage thread.
     private enum Found: Sendable {
         /// Nil: an id of the query is not in the archive.
         case plan(PagePlan?)

@@ -1,6 +1,6 @@
 internal import ModuleKit
 
-/// What clients ask of an archive (XEP-0313 §4 and §5).
+/// The requests of clients to their archive (XEP-0313 §4 and §5).
 struct ArchiveQueries {
     /// Most messages of one page.
     let page: Int

@@ -80,7 +80,7 @@ struct ArchiveRecorder {
             // Those who deliver it hold the receipt as well: in the archive alone it is not where every client looks.
             withExtendedLifetime(receipt) {}
         }
-        event.envelope.stanza = stanza.appending(.archiveID(id, by: account.address))
+        event.envelope.stanza = stanza.appending(.archiveID(String(id), by: account.address))
         return .next
     }
 
@@ -110,13 +110,6 @@ extension Stanza {
             return true
         }
         return root.children.contains { $0.isNamed("stanza-id", .stanzaID) && $0.attribute("by") == address }
-    }
-}
-
-extension Element {
-    /// XEP-0359 §3.1.
-    static func archiveID(_ id: Int64, by archive: BareJID) -> Element {
-        Element("stanza-id", .stanzaID, ["by": archive.description, "id": String(id)])
     }
 }
 

@@ -2,7 +2,7 @@ internal import ModuleKit
 
 /// Makes the stanzas that carry archived messages (XEP-0313 §4.2). One per loop.
 ///
-/// The stored bytes are put into the bytes around them and read once: that is half the price of building the elements.
+/// The stored bytes are put into the bytes around them and read once, so that no element is built for each of them.
 final class ResultRenderer {
     private let output = OutputBuffer(capacity: 1024)
     private let reader = XMLDocumentReader()

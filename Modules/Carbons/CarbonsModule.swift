@@ -98,7 +98,7 @@ public struct CarbonsModule: Module {
     private static func copied(_ envelope: Envelope, for account: any Account) -> Element {
         var element = envelope.stanza.element
         if let id = envelope.shared?.mark?.tell() {
-            element.append(Element("stanza-id", .stanzaID, ["by": account.address.description, "id": id]))
+            element.append(.archiveID(id, by: account.address))
         }
         return element
     }

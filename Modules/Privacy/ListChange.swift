@@ -65,7 +65,7 @@ struct ListChange {
     private func setDefault(_ name: ExactString?, _ book: RuleBook) throws(StanzaError) -> RuleEdit? {
         if let name, book.lists[name] == nil { throw .itemNotFound }
         guard name != book.defaultName else { return nil }
-        // Whoever has chosen no list is held to this one.
+        // This one holds for sessions that have chosen no list.
         if book.defaultName != nil, others({ $0.state[ActiveList.self] == nil }) { throw .conflict }
         return RuleEdit(choice: name.map { .list($0) } ?? .none)
     }

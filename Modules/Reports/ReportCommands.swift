@@ -1,6 +1,6 @@
 internal import ModuleKit
 
-/// What an operator does with reports.
+/// The operator's commands for reports.
 struct ReportCommands: Sendable {
     let queue: ReportQueue
     let storage: any StorageBackend

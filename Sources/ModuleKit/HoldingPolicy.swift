@@ -1,6 +1,6 @@
 public import XMPPCore
 
-/// What of that which goes to a client may wait, and how much of it; see `Session.holdBack`.
+/// Decides which stanzas for a client may wait, and how many; see `Session.holdBack`.
 public struct HoldingPolicy {
     public enum Patience: Hashable, Sendable {
         /// It goes now, behind all that waits.

@@ -74,7 +74,7 @@ public struct Inline {
     }
 }
 
-/// What a module does again and again.
+/// A step that a module repeats.
 public struct Chore {
     public let step: (any Kernel) -> Duration
 }

@@ -1,4 +1,5 @@
-import Synchronization
+internal import Synchronization
+public import XMPPCore
 
 /// Rows of one account that are to be written in one batch with what a stanza of it changes at another account: both
 /// rosters of a subscription change together, or neither does.
@@ -64,4 +65,11 @@ public final class ArchiveMark: Sendable {
     }
 
     public var isTold: Bool { told.load(ordering: .relaxed) }
+}
+
+extension Element {
+    /// The id of a message in the archive of this address (XEP-0359 §3.1).
+    public static func archiveID(_ id: String, by archive: BareJID) -> Element {
+        Element("stanza-id", .stanzaID, ["by": archive.description, "id": id])
+    }
 }

@@ -188,7 +188,7 @@ private final class Flag: Sendable {
 }
 
 extension Server {
-    /// What is queued goes to disk, if the disk takes it within two seconds: a stop waits for nothing that can wait.
+    /// Waits until the queued rows are on disk, two seconds at most: a stop waits for nothing that can wait.
     private func commitSoon() async {
         let isDone = Flag()
         storage.submit([]) { _ in isDone.value.store(true, ordering: .releasing) }

@@ -21,7 +21,7 @@ extension HostBuilder {
 
 /// XEP-0016 §2.2, §2.14 and XEP-0191 §3.3: what becomes of a stanza that the rules refuse.
 extension RuleKeeper {
-    /// What a client sends.
+    /// Judges a stanza that a client sends.
     func judge(_ event: inout Received) -> Verdict {
         let (session, stanza) = (event.session, event.envelope.stanza)
         guard let rules = rules(of: session.account, for: session), let to = stanza.to, !Self.givesUp(stanza),

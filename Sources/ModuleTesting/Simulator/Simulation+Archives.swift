@@ -3,7 +3,7 @@ internal import StorageMemory
 internal import Synchronization
 internal import XMPPCore
 
-/// What the archives hold when a simulation has ended.
+/// Compares the archives with the model when a simulation has ended.
 extension Simulation {
     private static let store: StoreName = "archive"
 

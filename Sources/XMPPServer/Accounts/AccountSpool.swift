@@ -160,17 +160,12 @@ final class AccountSpool: @unchecked Sendable {
         let row = SpoolRow(id: lastID, stamp: delivery.stamp, stanza: delivery.stanza.stored)
         pending += 1
         rowCount += 1
-        let (sender, weight) = (delivery.stanza.from?.bare, row.stanza.count + JournalCharge.row)
-        shard.charge(sender, weight)
-        // The completion holds the receipt: when it is let go, the row is on disk.
-        let held = Confined((account, delivery, failed))
-        let loop = shard.loop
-        shard.storage.submit([.spool(Self.store, owner, row, limit: limit)]) { [self] result in
-            loop.post(
-                .work {
-                    self.shard.charge(sender, -weight)
-                    self.appended(held.value.1, result, held.value.2)
-                })
+        // The completion holds the receipt: when it is let go, the row is on disk. It holds the account, too.
+        shard.submit(
+            [.spool(Self.store, owner, row, limit: limit)], bytes: row.stanza.count,
+            chargedTo: delivery.stanza.from?.bare
+        ) { [self, account] result in
+            withExtendedLifetime(account) { appended(delivery, result, failed) }
         }
     }
 

@@ -341,9 +341,13 @@ final class LocalAccount: Account {
     func awaitRoom(_ envelope: Envelope) {
         guard let storedSpool else { return arrive(envelope) }
         storedSpool.makeRoom { [self] isThere in
-            // Behind those that waited as long.
+            // Behind those that waited as long; and the account may have left meanwhile.
             shard.loop.defer_ { [self] in
-                isThere && !storedSpool.isFull ? arrive(envelope) : shard.bounce(envelope, .serviceUnavailable)
+                if isThere, !storedSpool.isFull {
+                    shard.arrive(address, envelope)
+                } else {
+                    shard.bounce(envelope, .serviceUnavailable)
+                }
             }
         }
     }

@@ -236,7 +236,7 @@ final class World {
     /// By full domain of a module's service.
     let domains: [String: DomainTable]
 
-    /// What the modules of all hosts do again and again, once for hosts that share a table.
+    /// The chores of all hosts, once for hosts that share a table.
     let chores: [Chore]
 
     init(generation: Int, hosts: [String: HostTable], domains: [String: DomainTable]) {

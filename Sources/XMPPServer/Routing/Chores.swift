@@ -1,6 +1,6 @@
 import ModuleKit
 
-/// What the modules of one world do again and again on one loop. Ends with the world.
+/// The chores of the modules of one world, on one loop. They end with the world.
 ///
 /// Confined to the loop.
 final class Chores: TimerTarget {

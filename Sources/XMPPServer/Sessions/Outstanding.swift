@@ -165,12 +165,19 @@ extension Stanza {
         case (.message, _): classification.storage == .keep
         case (.presence, .subscribe), (.presence, .subscribed), (.presence, .unsubscribe), (.presence, .unsubscribed):
             true
-        case (.iq, .set):
-            // A query of an archive changes nothing, and its answer can take as long as its client likes.
-            namespaces & Namespace.archive.bit == 0 || root.first("query", .archive) == nil
-                ? to.map { $0 == JID(account) || $0.local.isEmpty && $0.domain == account.domain } ?? true : false
+        case (.iq, .set): !isArchiveQuery && isFor(account)
         default: false
         }
+    }
+
+    /// It changes nothing, and its answer can take as long as its client likes.
+    private var isArchiveQuery: Bool {
+        namespaces & Namespace.archive.bit != 0 && root.first("query", .archive) != nil
+    }
+
+    /// For the account itself or its host.
+    private func isFor(_ account: BareJID) -> Bool {
+        to.map { $0 == JID(account) || $0.local.isEmpty && $0.domain == account.domain } ?? true
     }
 
     /// Equal for a stanza and its repetition, byte for byte; 0: there is no telling. Presence is said once more without

@@ -1,7 +1,7 @@
 import ArgumentParser
 import ModuleKit
 
-/// What the module `mam` has commands for.
+/// The commands of the module `mam`.
 struct ArchiveCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "archive", abstract: "Show or empty the archive of an account.",

@@ -1,7 +1,7 @@
 import ArgumentParser
 import ModuleKit
 
-/// What the module `reports` has commands for.
+/// The commands of the module `reports`.
 struct ReportsCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "reports", abstract: "List, show and close what users reported when they blocked somebody.",
